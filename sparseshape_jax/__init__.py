@@ -1,0 +1,1 @@
+"""Shape bias from sparse activations, in JAX."""
