@@ -1,0 +1,87 @@
+"""The few layers whose behaviour differs between torch and Flax, written to torch's.
+
+All take NHWC arrays, any float dtype.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+
+def max_pool(
+    x: Float[Array, "n h w c"], window: int, stride: int, *, padding: int = 0, ceil_mode: bool = False
+) -> Float[Array, "n H W c"]:
+    """`torch.nn.MaxPool2d`; `ceil_mode` also pools the incomplete windows at the lower and right edges."""
+    return _pool(x, window, stride, -jnp.inf, lax.max, padding, ceil_mode)
+
+
+def average_pool(x: Float[Array, "n h w c"], window: int, stride: int) -> Float[Array, "n H W c"]:
+    """`torch.nn.AvgPool2d` without padding."""
+    return _pool(x, window, stride, 0.0, lax.add, 0, False) / window**2
+
+
+def _pool(x: Array, window: int, stride: int, start: float, combine: Any, padding: int, ceil_mode: bool) -> Array:
+    pads = [(0, 0)]
+    for size in x.shape[1:3]:
+        excess = size + 2 * padding - window
+        missing = -excess % stride if ceil_mode else 0
+        # torch drops a window that would start in the padding.
+        if missing and (excess + missing) >= size + padding:
+            missing = 0
+        pads.append((padding, padding + missing))
+    pads.append((0, 0))
+    return lax.reduce_window(
+        x, jnp.asarray(start, x.dtype), combine, (1, window, window, 1), (1, stride, stride, 1), pads
+    )
+
+
+def adaptive_average_pool(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n {size} {size} c"]:
+    """`torch.nn.AdaptiveAvgPool2d`: cell i averages rows floor(i·H/size) to ceil((i+1)·H/size), likewise columns.
+
+    Two small matrix products, so that any input size is accepted; the cells of an input smaller than `size` overlap.
+    """
+    if x.shape[1:3] == (size, size):
+        return x
+    rows, columns = (jnp.asarray(_averages(extent, size), x.dtype) for extent in x.shape[1:3])
+    return jnp.einsum("ah,nhwc,bw->nabc", rows, x, columns, precision=lax.Precision.HIGHEST)
+
+
+def _averages(extent: int, size: int) -> list[list[float]]:
+    """The (size, extent) matrix whose row i averages cell i."""
+    matrix = []
+    for cell in range(size):
+        first, last = cell * extent // size, math.ceil((cell + 1) * extent / size)
+        matrix.append([1 / (last - first) if first <= index < last else 0.0 for index in range(extent)])
+    return matrix
+
+
+class BatchNorm(nnx.BatchNorm):
+    """`torch.nn.BatchNorm2d`: momentum 0.9 in Flax's convention, and an unbiased running variance.
+
+    Flax keeps the biased variance of the batch; torch multiplies it by n / (n - 1) before averaging it in. With
+    `axis_name` the statistics, and n, are those of the global batch.
+    """
+
+    def __init__(self, features: int, *, axis_name: str | None = None, dtype: Any = None, rngs: nnx.Rngs) -> None:
+        # The fast variance E[x²] - E[x]² cancels in float32 where |mean| >> std.
+        super().__init__(
+            features, momentum=0.9, epsilon=1e-5, axis_name=axis_name, dtype=dtype, use_fast_variance=False, rngs=rngs
+        )
+
+    def __call__(self, x: Array, **options: Any) -> Array:  # type: ignore[override]
+        if self.use_running_average:
+            return super().__call__(x, **options)
+        before = self.var[...]
+        y = super().__call__(x, **options)
+        count = x.size // x.shape[-1]
+        if self.axis_name is not None:
+            count = count * lax.axis_size(self.axis_name)
+        if count > 1:
+            kept = self.momentum * before
+            self.var[...] = jax.lax.stop_gradient(kept + (self.var[...] - kept) * (count / (count - 1)))
+        return y

@@ -1,0 +1,142 @@
+"""ResNet 18 to 152 as torchvision has them (He et al. 2016; the stride sits in the 3×3 convolution), and the paper's own.
+
+Li et al. (2023) train a CIFAR-style ResNet-18 on ImageNet-sized images: a 3×3 first convolution with stride 1, no
+max-pool, a 4×4 average pool and a classifier on all of its cells (25,088 wide at 224 px). `ResNet(stem="cifar")` is that
+network; we call it `resnet18_code_spec`, because the paper's text describes the standard one.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from sparseshape_jax.errors import InputError
+from sparseshape_jax.models.layers import BatchNorm, average_pool, max_pool
+from sparseshape_jax.models.network import Network, Operator, flatten
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+BOTTLENECK_FROM = 50
+"""Depths from here on use bottleneck blocks, which are four times as wide at their ends."""
+
+
+class Block(nnx.Module):
+    """A residual block: (N, H, W, inputs) to (N, H/stride, W/stride, outputs).
+
+    Basic: 3×3, 3×3. Bottleneck: 1×1, 3×3, 1×1. Where shapes change, a 1×1 convolution carries the shortcut.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        *,
+        stride: int,
+        bottleneck: bool,
+        axis_name: str | None,
+        dtype: Any,
+        rngs: nnx.Rngs,
+    ) -> None:
+        conv = partial(nnx.Conv, use_bias=False, dtype=dtype, rngs=rngs)
+        norm = partial(BatchNorm, axis_name=axis_name, dtype=dtype, rngs=rngs)
+        outputs = 4 * width if bottleneck else width
+        if bottleneck:
+            self.conv1 = conv(inputs, width, (1, 1))
+            self.conv2 = conv(width, width, (3, 3), strides=stride, padding=1)
+            self.conv3 = conv(width, outputs, (1, 1))
+            self.bn3 = norm(outputs)
+        else:
+            self.conv1 = conv(inputs, width, (3, 3), strides=stride, padding=1)
+            self.conv2 = conv(width, width, (3, 3), padding=1)
+        self.bn1, self.bn2 = norm(width), norm(width)
+        self.bottleneck = bottleneck
+        self.projects = stride != 1 or inputs != outputs
+        if self.projects:
+            self.downsample_conv = conv(inputs, outputs, (1, 1), strides=stride, padding=0)
+            self.downsample_bn = norm(outputs)
+
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n H W C"]:
+        y = nnx.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        if self.bottleneck:
+            y = self.bn3(self.conv3(nnx.relu(y)))
+        shortcut = self.downsample_bn(self.downsample_conv(x)) if self.projects else x
+        return nnx.relu(y + shortcut)
+
+
+class ResNet(Network):
+    """`torchvision.models.resnet*`. Images (N, H, W, 3) to logits (N, num_classes).
+
+    Activations: `conv1`, `bn1`, `relu1`, (`pool1`,) then per stage s its blocks `layer{s}_0`, `layer{s}_1`, … and
+    `layer{s}` (the stage's output, the same array as its last block's), `avgpool`, `logits`.
+
+    Args:
+        width: multiplies every layer's features (torchvision's is 1).
+        stem: "imagenet" (7×7 stride 2, max-pool, global average pool) or "cifar" (3×3 stride 1, no max-pool, average
+            pool over 4×4 cells, classifier on all cells).
+        image_size: side of the images in pixels; the "cifar" stem's classifier depends on it.
+    """
+
+    head: ClassVar = ("fc",)
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        width: float = 1.0,
+        stem: Literal["imagenet", "cifar"] = "imagenet",
+        image_size: int = 224,
+        num_classes: int = 1000,
+        trunk_only: bool = False,
+        axis_name: str | None = None,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.architecture = f"resnet{depth}" + ("_code_spec" if stem == "cifar" else "")
+        self.depth, self.stem, self.trunk_only = depth, stem, trunk_only
+        bottleneck = depth >= BOTTLENECK_FROM
+        features = [max(1, round(base * width)) for base in (64, 128, 256, 512)]
+
+        size, stride, padding = (7, 2, 3) if stem == "imagenet" else (3, 1, 1)
+        self.conv1 = nnx.Conv(
+            3, features[0], (size, size), strides=stride, padding=padding, use_bias=False, dtype=dtype, rngs=rngs
+        )
+        self.bn1 = BatchNorm(features[0], axis_name=axis_name, dtype=dtype, rngs=rngs)
+        inputs = features[0]
+        for stage, (count, stage_width) in enumerate(zip(BLOCKS[depth], features, strict=True), start=1):
+            for index in range(count):
+                block = Block(
+                    inputs,
+                    stage_width,
+                    stride=2 if stage > 1 and index == 0 else 1,
+                    bottleneck=bottleneck,
+                    axis_name=axis_name,
+                    dtype=dtype,
+                    rngs=rngs,
+                )
+                setattr(self, f"layer{stage}_{index}", block)
+                inputs = 4 * stage_width if bottleneck else stage_width
+        if not trunk_only:
+            cells = 1 if stem == "imagenet" else (-(-image_size // 8) // 4) ** 2
+            if cells == 0:
+                raise InputError(f"image_size is {image_size} pixels; {self.architecture} needs at least 25")
+            self.fc = nnx.Linear(cells * inputs, num_classes, dtype=dtype, rngs=rngs)
+
+    def steps(self) -> Iterator[tuple[str, Operator]]:
+        yield "conv1", self.conv1
+        yield "bn1", self.bn1
+        yield "relu1", nnx.relu
+        if self.stem == "imagenet":
+            yield "pool1", partial(max_pool, window=3, stride=2, padding=1)
+        for stage, count in enumerate(BLOCKS[self.depth], start=1):
+            for index in range(count):
+                yield f"layer{stage}_{index}", getattr(self, f"layer{stage}_{index}")
+            yield f"layer{stage}", lambda x: x
+        if self.trunk_only:
+            return
+        if self.stem == "imagenet":
+            yield "avgpool", lambda x: x.mean(axis=(1, 2), keepdims=True)
+        else:
+            yield "avgpool", partial(average_pool, window=4, stride=4)
+        yield "logits", lambda x: self.fc(flatten(x))

@@ -1,0 +1,82 @@
+"""SqueezeNet 1.1 (Iandola et al. 2016), as torchvision has it: unpadded first convolution, pools in ceil mode."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from sparseshape_jax.models.layers import max_pool
+from sparseshape_jax.models.network import Network, Operator
+
+FIRES = {  # name: (squeezed, expanded by each of the two branches)
+    "fire2": (16, 64),
+    "fire3": (16, 64),
+    "fire4": (32, 128),
+    "fire5": (32, 128),
+    "fire6": (48, 192),
+    "fire7": (48, 192),
+    "fire8": (64, 256),
+    "fire9": (64, 256),
+}
+POOL_AFTER = {"fire3": "pool3", "fire5": "pool5"}
+
+
+class Fire(nnx.Module):
+    """Squeeze with 1×1 convolutions, expand with 1×1 and 3×3 side by side: (N, H, W, inputs) to (N, H, W, 2·expanded)."""
+
+    def __init__(self, inputs: int, squeezed: int, expanded: int, *, dtype: Any = None, rngs: nnx.Rngs) -> None:
+        self.squeeze = nnx.Conv(inputs, squeezed, (1, 1), dtype=dtype, rngs=rngs)
+        self.expand1x1 = nnx.Conv(squeezed, expanded, (1, 1), dtype=dtype, rngs=rngs)
+        self.expand3x3 = nnx.Conv(squeezed, expanded, (3, 3), padding=1, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w C"]:
+        squeezed = nnx.relu(self.squeeze(x))
+        return jnp.concatenate([nnx.relu(self.expand1x1(squeezed)), nnx.relu(self.expand3x3(squeezed))], axis=-1)
+
+
+class SqueezeNet(Network):
+    """`torchvision.models.squeezenet1_1`. Images (N, H, W, 3), H and W at least 17, to logits (N, num_classes).
+
+    Activations: `conv1`, `relu1`, `pool1`, `fire2`, `fire3`, `pool3`, `fire4`, `fire5`, `pool5`, `fire6` … `fire9`,
+    `conv10`, `relu10`, `logits`.
+    """
+
+    head: ClassVar = ("conv10",)
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 1000,
+        trunk_only: bool = False,
+        dropout: float = 0.5,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.architecture = "squeezenet1_1"
+        self.trunk_only = trunk_only
+        self.conv1 = nnx.Conv(3, 64, (3, 3), strides=2, padding=0, dtype=dtype, rngs=rngs)
+        inputs = 64
+        for name, (squeezed, expanded) in FIRES.items():
+            setattr(self, name, Fire(inputs, squeezed, expanded, dtype=dtype, rngs=rngs))
+            inputs = 2 * expanded
+        if not trunk_only:
+            self.dropout = nnx.Dropout(dropout, rngs=rngs)
+            self.conv10 = nnx.Conv(inputs, num_classes, (1, 1), dtype=dtype, rngs=rngs)
+
+    def steps(self) -> Iterator[tuple[str, Operator]]:
+        pool = partial(max_pool, window=3, stride=2, ceil_mode=True)
+        yield "conv1", self.conv1
+        yield "relu1", nnx.relu
+        yield "pool1", pool
+        for name in FIRES:
+            yield name, getattr(self, name)
+            if name in POOL_AFTER:
+                yield POOL_AFTER[name], pool
+        if self.trunk_only:
+            return
+        yield "conv10", lambda x: self.conv10(self.dropout(x))
+        yield "relu10", nnx.relu
+        yield "logits", lambda x: x.mean(axis=(1, 2))

@@ -1,0 +1,43 @@
+"""Fixtures that reach what the tests compare against, skipping by name where it is not there."""
+
+import os
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def reference_data() -> Path:
+    """The folder with `data/` and `goldens/` (real stimuli, human records, values computed by the PyTorch reference)."""
+    folder = os.environ.get("SPARSESHAPE_TEST_DATA")
+    if not folder:
+        pytest.skip("reference data: SPARSESHAPE_TEST_DATA is not set")
+    path = Path(folder).resolve()
+    assert (path / "goldens").is_dir(), f"SPARSESHAPE_TEST_DATA={folder} has no goldens/ folder"
+    return path
+
+
+@pytest.fixture(scope="session")
+def torch() -> ModuleType:
+    return pytest.importorskip("torch", reason="parity: torch is not installed (pip install '.[parity]')")
+
+
+@pytest.fixture(scope="session")
+def torchvision(torch: ModuleType) -> ModuleType:
+    try:
+        import torchvision
+    except ModuleNotFoundError:
+        pytest.skip("parity: torchvision is not installed (pip install '.[parity]')")
+    except RuntimeError:
+        # A torchvision built for CUDA lacks its C++ operators beside a CPU-only torch; its import asks for the
+        # signatures of two of them, which none of the networks here call.
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        torchvision_library.append(library)
+        import torchvision
+    return torchvision
+
+
+torchvision_library: list[object] = []  # the declarations live as long as this object does
