@@ -1,8 +1,8 @@
 """The one exception for what a person can put right.
 
 Library functions raise `InputError` for bad input (a missing folder, a damaged image, a fraction of zero). The
-scripts print its message as one line and exit with status 2; every other exception is a defect in this package and keeps
-its traceback.
+scripts print its message as one line and exit with status 2; every other exception is a defect in this package and
+keeps its traceback.
 """
 
 

@@ -1,7 +1,7 @@
 """Writing results so that a reader never sees half a file.
 
-Every output is written under a temporary name in its own folder and renamed when complete: a killed run leaves either the
-old file or the new one.
+Every output is written under a temporary name in its own folder and renamed when complete: a killed run leaves either
+the old file or the new one.
 """
 
 import contextlib
@@ -46,9 +46,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
-        raise InputError(f"cannot write {path} ({error.strerror or error}); free some space or choose another folder") from None
+        raise InputError(
+            f"cannot write {path} ({error.strerror or error}); free some space or choose another folder"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def reference_data() -> Path:
-    """The folder with `data/` and `goldens/` (real stimuli, human records, values computed by the PyTorch reference)."""
+    """The folder with `data/` and `goldens/`: real stimuli, human records, values of the PyTorch reference."""
     folder = os.environ.get("SPARSESHAPE_TEST_DATA")
     if not folder:
         pytest.skip("reference data: SPARSESHAPE_TEST_DATA is not set")

@@ -1,0 +1,1 @@
+"""Images, folders and stimuli: from files to arrays in [0, 1]."""

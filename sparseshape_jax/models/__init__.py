@@ -18,7 +18,7 @@ from sparseshape_jax.models.resnet import ResNet
 from sparseshape_jax.models.squeezenet import SqueezeNet
 from sparseshape_jax.models.vgg import VGG
 
-__all__ = ["ARCHITECTURES", "AlexNet", "Network", "Operator", "ResNet", "SqueezeNet", "VGG", "build"]
+__all__ = ["ARCHITECTURES", "VGG", "AlexNet", "Network", "Operator", "ResNet", "SqueezeNet", "build"]
 
 ARCHITECTURES: dict[str, Callable[..., Network]] = {
     "alexnet": AlexNet,

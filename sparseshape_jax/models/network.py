@@ -51,7 +51,7 @@ class Network(nnx.Module):
     def activations(
         self, images: Float[Array, "n h w 3"], names: Iterable[str], *, at: Mapping[str, Operator] | None = None
     ) -> dict[str, Array]:
-        """The activations called `names`, after what `at` applies there. Nothing beyond the last of them is computed."""
+        """The activations called `names`, after what `at` applies there. Nothing beyond the last is computed."""
         at = at or {}
         wanted = tuple(names)
         self.check_names((*wanted, *at))

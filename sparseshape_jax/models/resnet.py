@@ -1,8 +1,8 @@
-"""ResNet 18 to 152 as torchvision has them (He et al. 2016; the stride sits in the 3×3 convolution), and the paper's own.
+"""ResNet 18 to 152 as torchvision has them (He et al. 2016, the stride in the 3×3 convolution), and the paper's own.
 
 Li et al. (2023) train a CIFAR-style ResNet-18 on ImageNet-sized images: a 3×3 first convolution with stride 1, no
-max-pool, a 4×4 average pool and a classifier on all of its cells (25,088 wide at 224 px). `ResNet(stem="cifar")` is that
-network; we call it `resnet18_code_spec`, because the paper's text describes the standard one.
+max-pool, a 4×4 average pool and a classifier on all of its cells (25,088 wide at 224 px). `ResNet(stem="cifar")` is
+that network; we call it `resnet18_code_spec`, because the paper's text describes the standard one.
 """
 
 from collections.abc import Iterator

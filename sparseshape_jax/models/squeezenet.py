@@ -25,7 +25,7 @@ POOL_AFTER = {"fire3": "pool3", "fire5": "pool5"}
 
 
 class Fire(nnx.Module):
-    """Squeeze with 1×1 convolutions, expand with 1×1 and 3×3 side by side: (N, H, W, inputs) to (N, H, W, 2·expanded)."""
+    """1×1 squeeze, then 1×1 and 3×3 expansions side by side: (N, H, W, inputs) to (N, H, W, 2·expanded)."""
 
     def __init__(self, inputs: int, squeezed: int, expanded: int, *, dtype: Any = None, rngs: nnx.Rngs) -> None:
         self.squeeze = nnx.Conv(inputs, squeezed, (1, 1), dtype=dtype, rngs=rngs)

@@ -1,0 +1,199 @@
+"""Top-K sparse activations: keep the strongest few of each feature map. The only implementation in this project.
+
+Source: Li et al. (NeurIPS 2023), whose PyTorch code selects with `torch.topk` on |x| and scatters. We depart from it in
+that ties are defined (the lower index wins, as `lax.top_k` documents; torch leaves them open), which matters: after a
+ReLU most entries tie at zero, and in bfloat16 ties are everywhere.
+
+Two methods find the same k entries. `top_k` is the definition, built on `lax.top_k`. `threshold` searches the bit
+pattern of the k-th largest value, since floats of one sign order like the integers that they are stored as: one pass of
+counting per step, in place, where `lax.top_k` sorts transposed rows.
+"""
+
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from sparseshape_jax.errors import InputError
+from sparseshape_jax.placement import Keep, Method, Scope, check_fraction
+
+AXES: dict[Scope, tuple[int, ...]] = {"spatial": (-3, -2), "channel": (-1,), "volume": (-3, -2, -1)}
+"""Which axes of an NHWC array compete with each other."""
+
+
+def keep_top_k(
+    x: Float[Array, "*n h w c"],
+    fraction: float | Float[Array, ""],
+    *,
+    keep: Keep = "top",
+    scope: Scope = "spatial",
+    blend: float | Float[Array, ""] = 1.0,
+    mean_replace: bool = False,
+    method: Method = "auto",
+) -> Float[Array, "*n h w c"]:
+    """Keep the k = max(1, int(fraction · positions)) entries of largest magnitude and zero the others.
+
+    Exactly k survive, with their sign; among equal magnitudes the lower index (row-major) goes first. The gradient is
+    mask · cotangent, with the mask of the forward pass. Works under `jit`, `grad`, `jvp`, `vmap`, `pmap`, `shard_map`.
+
+    Args:
+        x: activations without NaN, any float dtype.
+        fraction: keep fraction in (0, 1]. A Python number fixes k when compiling, the fast case; a traced scalar may
+            change without recompiling (k then comes from a float32 product, and may differ by one where
+            fraction · positions is a whole number).
+        keep: "top" as above; "rest" zeroes exactly those k entries instead; "all" returns `x`.
+        scope: what competes: the H·W "spatial" positions of each channel, the "channel"s at each position (k winners
+            take all), or the whole "volume" of an image.
+        blend: blend · sparse + (1 - blend) · x (the reference's tau).
+        mean_replace: choose by *signed* value and replace the survivors by their mean, as the reference's variant does;
+            only with `keep="top"`.
+        method: "top_k", "threshold", or "auto", the faster one as measured; bit for bit the same result.
+
+    Raises:
+        InputError: a number or word outside those listed, fewer than three axes, or an integer array.
+    """
+    if keep not in get_args(Keep):
+        raise InputError(f"Top-K: keep is {keep!r}; it can be {', '.join(get_args(Keep))}")
+    if not isinstance(fraction, jax.core.Tracer | jax.Array):
+        check_fraction(fraction)
+    if not jnp.issubdtype(x.dtype, jnp.floating) or x.ndim < 3:
+        raise InputError(f"Top-K: got {x.dtype}{list(x.shape)}; it takes a float array of shape (…, H, W, C)")
+    if mean_replace and keep != "top":
+        raise InputError(f"Top-K: mean_replace replaces the survivors of keep='top', but keep is {keep!r}")
+    if keep == "all":
+        return x
+
+    # The mask is a constant of differentiation: `where` saves it for the backward pass, so no comparison is made again
+    # there on values that XLA may have recomputed differently. (A custom VJP would do the same but forbid `jvp`.)
+    mask = top_k_mask(lax.stop_gradient(x), fraction, scope=scope, signed=mean_replace, method=method)
+    if mean_replace:
+        axes = AXES[scope]
+        survivors = jnp.sum(jnp.where(mask, x, 0), axes, keepdims=True, dtype=_accumulator(x.dtype))
+        mean = survivors / jnp.sum(mask, axes, keepdims=True)
+        sparse = jnp.where(mask, mean.astype(x.dtype), 0)
+    else:
+        sparse = jnp.where(mask if keep == "top" else ~mask, x, 0)
+    if isinstance(blend, int | float) and blend == 1:
+        return sparse
+    return (blend * sparse + (1 - blend) * x).astype(x.dtype)
+
+
+def top_k_mask(
+    x: Float[Array, "*n h w c"],
+    fraction: float | Float[Array, ""],
+    *,
+    scope: Scope = "spatial",
+    signed: bool = False,
+    method: Method = "auto",
+) -> Bool[Array, "*n h w c"]:
+    """True at the k entries of largest magnitude (or value, if `signed`); see `keep_top_k`."""
+    if scope not in AXES:
+        raise InputError(f"Top-K: scope is {scope!r}; it can be {', '.join(AXES)}")
+    if method not in get_args(Method):
+        raise InputError(f"Top-K: method is {method!r}; it can be {', '.join(get_args(Method))}")
+    axes = AXES[scope]
+    positions = int(np.prod([x.shape[axis] for axis in axes]))
+    if isinstance(fraction, jax.core.Tracer | jax.Array):
+        k: Any = jnp.maximum(1, (fraction * positions).astype(jnp.int32))
+    else:
+        k = max(1, int(fraction * positions))
+        if k == positions:
+            return jnp.ones(x.shape, bool)
+    # -0 and +0 tie, as the numbers do, although their bits differ.
+    values = jnp.where(x == 0, jnp.zeros_like(x), x) if signed else jnp.abs(x)
+    if method == "auto":
+        method = _faster_method()
+    return _mask_by_top_k(values, k, axes) if method == "top_k" else _mask_by_threshold(values, k, axes)
+
+
+def _faster_method() -> Method:
+    """Measured on a CPU only (`benchmarks/top_k.py`): there the search wins at every shape and k we tried.
+
+    Elsewhere `lax.top_k` has kernels of its own, so the definition stays the default until measured.
+    """
+    return "threshold" if jax.default_backend() == "cpu" else "top_k"
+
+
+def _mask_by_top_k(values: Array, k: int | Int[Array, ""], axes: tuple[int, ...]) -> Array:
+    """The definition. Indices are used, not values: with the values alone XLA's CPU compiler sorts whole rows."""
+    competing = tuple(range(-len(axes), 0))
+    moved = jnp.moveaxis(values, axes, competing)
+    rows = moved.reshape(*moved.shape[: -len(axes)], -1)
+    static = isinstance(k, int)
+    _, indices = lax.top_k(rows, k if isinstance(k, int) else rows.shape[-1])
+    survives = (
+        jnp.ones(indices.shape, bool) if static else jnp.broadcast_to(jnp.arange(rows.shape[-1]) < k, indices.shape)
+    )
+    mask = jnp.put_along_axis(jnp.zeros(rows.shape, bool), indices, survives, axis=-1, inplace=False)
+    return jnp.moveaxis(mask.reshape(moved.shape), competing, axes)
+
+
+def _mask_by_threshold(values: Array, k: int | Int[Array, ""], axes: tuple[int, ...]) -> Array:
+    keys = _ordered_bits(values)
+    threshold, reached = _search_threshold(keys, k, axes)
+    # Usually exactly k keys reach the threshold; otherwise several tie there and the first few of them survive.
+    return lax.cond(
+        jnp.all(reached == k),
+        lambda: keys >= threshold,
+        lambda: (keys > threshold) | _first(keys == threshold, k - _count(keys > threshold, axes), axes),
+    )
+
+
+def _ordered_bits(values: Array) -> Array:
+    """Integers in the order of the floats, without -0 and NaN: negative ones have all but their sign bit flipped."""
+    bits = values.dtype.itemsize * 8
+    integers = lax.bitcast_convert_type(values, jnp.dtype(f"int{bits}"))
+    return integers ^ ((integers >> (bits - 1)) & jnp.iinfo(integers.dtype).max)
+
+
+def _count(where: Array, axes: tuple[int, ...]) -> Array:
+    return jnp.sum(where, axes, keepdims=True, dtype=jnp.int32)
+
+
+def _search_threshold(keys: Array, k: int | Int[Array, ""], axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """A threshold that the k largest keys reach, and how many keys reach it: exactly k, or more if the k-th is tied.
+
+    Bisection between bounds with count(keys ≥ low) ≥ k > count(keys ≥ high), until every row is exact or its bounds are
+    neighbours: then `low` is the k-th largest key, which is tied.
+    """
+    low = jnp.min(keys, axes, keepdims=True)
+    high = jnp.max(keys, axes, keepdims=True) + 1
+    reached = _count(keys >= low, axes)
+
+    def middle(low: Array, high: Array) -> Array:
+        return (low & high) + ((low ^ high) >> 1)  # their mean, without the sum that could overflow
+
+    def unsettled(low: Array, high: Array, reached: Array) -> Array:
+        return (reached != k) & (middle(low, high) != low)
+
+    def narrow(bounds: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        low, high, reached = bounds
+        trial = middle(low, high)
+        count = _count(keys >= trial, axes)
+        moves = unsettled(low, high, reached)
+        raises = moves & (count >= k)
+        return (
+            jnp.where(raises, trial, low),
+            jnp.where(moves & (count < k), trial, high),
+            jnp.where(raises, count, reached),
+        )
+
+    low, _, reached = lax.while_loop(lambda bounds: jnp.any(unsettled(*bounds)), narrow, (low, high, reached))
+    return low, reached
+
+
+def _first(where: Array, count: Array, axes: tuple[int, ...]) -> Array:
+    """The first `count` true entries of each row, in row-major order."""
+    shape = tuple(size if axis - where.ndim in axes else 1 for axis, size in enumerate(where.shape))
+    positions = int(np.prod(shape))
+    order = jnp.where(where, positions - jnp.arange(positions, dtype=jnp.int32).reshape(shape), 0)
+    threshold, _ = _search_threshold(order, count, axes)
+    return where & (order >= threshold)
+
+
+def _accumulator(dtype: Any) -> Any:
+    """Sums of half precision are taken in float32, as torch takes them."""
+    return jnp.promote_types(dtype, jnp.float32)
