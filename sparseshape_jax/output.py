@@ -6,12 +6,15 @@ the old file or the new one.
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from sparseshape_jax.errors import InputError
 
@@ -82,3 +85,26 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
     return value
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The value in a JSON file, or None where there is none to be read."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def write_config(path: str | os.PathLike[str], config: Any) -> None:
+    """Write a configuration dataclass as YAML that `--config` reads back, all or nothing."""
+    write_text(path, yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, os.PathLike) else value

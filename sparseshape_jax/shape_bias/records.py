@@ -110,6 +110,12 @@ def parse_observer_name(observer: str) -> tuple[str, float | None, str | None]:
     return match["model"], float(match["percent"]) / 100, match["keep"]
 
 
+def csv_path(folder: str | os.PathLike[str], observer: str, dataset: str = CUE_CONFLICT) -> Path:
+    """Return where `write_csv` puts the records of `observer` below `folder`."""
+    name = re.sub(r"[^\w.]|_", "-", observer)
+    return Path(folder) / "raw-data" / dataset / f"{dataset}_{name}_session-1.csv"
+
+
 def write_csv(folder: str | os.PathLike[str], records: Records) -> Path:
     """Write `records` below `folder` where model-vs-human looks for them and return the file's path.
 
@@ -119,8 +125,7 @@ def write_csv(folder: str | os.PathLike[str], records: Records) -> Path:
     Raises:
         InputError: the file cannot be written.
     """
-    observer = re.sub(r"[^\w.]|_", "-", records.observer)
-    path = Path(folder) / "raw-data" / records.dataset / f"{records.dataset}_{observer}_session-1.csv"
+    path = csv_path(folder, records.observer, records.dataset)
     trials = zip(records.responses, records.categories, records.conditions, records.images, strict=True)
     rows = [
         (records.observer, 1, trial, "NaN", response or "na", category, condition or "NaN", image)

@@ -1,0 +1,90 @@
+"""From an image file to pixels, as torchvision does it on PIL images (equal to the last bit, since PIL does the work)."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from sparseshape_jax.data.preprocessing import Preprocessing
+from sparseshape_jax.errors import InputError
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""Lower-case endings of what counts as an image file."""
+
+
+def is_image(path: Path) -> bool:
+    """Whether `path` is named like an image (in any case) and is not a hidden file."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def read_image(path: Path, *, upright: bool = False) -> Image.Image:
+    """Decode a file to an 8-bit RGB picture.
+
+    Grey is spread over three channels, 16-bit grey is scaled to 8 bits, and transparent pixels are laid on white. Where
+    torchvision differs: it clips 16-bit values and drops the transparency without blending.
+
+    Args:
+        path: the file.
+        upright: turn the picture as its EXIF orientation says. Measurements leave it, as torchvision does.
+
+    Raises:
+        InputError: the file is missing, truncated, too large to be safe, or no image.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Metadata that PIL cannot parse does not touch the pixels; a picture that may exhaust the memory does.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+    except FileNotFoundError:
+        raise InputError(f"there is no image {path}") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise InputError(f"{path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{path} is not an image, or is damaged; replace or remove it") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what PIL's decoders raise on damaged files
+        raise InputError(f"{path} cannot be decoded ({error}); replace or remove it") from None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.float64)
+        return Image.fromarray(np.clip(np.round(wide / 257), 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def resize_short_side(image: Image.Image, size: int) -> Image.Image:
+    """Resize so that the short side has `size` pixels: bilinear, antialiased; torchvision's `Resize(size)`."""
+    width, height = image.size
+    short, long = min(width, height), max(width, height)
+    if short == size:
+        return image
+    other = int(size * long / short)
+    return image.resize((size, other) if width <= height else (other, size), Image.Resampling.BILINEAR)
+
+
+def centre_crop(image: Image.Image, size: int) -> Image.Image:
+    """The central `size`×`size` pixels, offsets rounded to even as torchvision's `CenterCrop` does; black beyond the edge."""
+    width, height = image.size
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def prepare(path: Path, preprocessing: Preprocessing) -> UInt8[np.ndarray, "crop crop 3"]:
+    """Decode, resize and crop for a network; a picture that already has the crop's size is left as it is.
+
+    The exception is for stimuli, which are made at the networks' input size: model-vs-human feeds them unresized too.
+    """
+    image = read_image(path)
+    if image.size != (preprocessing.crop, preprocessing.crop):
+        image = centre_crop(resize_short_side(image, preprocessing.resize), preprocessing.crop)
+    return np.asarray(image)
