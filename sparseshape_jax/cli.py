@@ -5,9 +5,10 @@ the job runs, so that `--help` answers at once.
 """
 
 import json
+import re
 import sys
 import warnings
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
@@ -35,7 +36,7 @@ class Job:
 class _Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong in one line instead of repeating the usage, and exit with status 2."""
-        _fail(_bad_input(ex) or f"{message}; see {self.prog.replace('[options] ', '')} --help")
+        _fail(_bad_input(ex) or f"{_plain(message)}; see {self.prog.replace('[options] ', '')} --help")
         raise SystemExit(2)
 
 
@@ -65,12 +66,14 @@ def main(description: str, jobs: Mapping[str, Job], arguments: Sequence[str] | N
 
 def _settings(parser: _Parser, jobs: Mapping[str, Job], arguments: Sequence[str] | None) -> tuple[str, Any]:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    sequences = {flag for job in jobs.values() for flag in _sequence_flags(job.settings)}
-    parsed = parser.parse_args(_as_lists(arguments, sequences))
-    job = jobs[parsed.job]
+    sequences = {flag: read for job in jobs.values() for flag, read in _sequence_flags(job.settings)}
     try:
+        parsed = parser.parse_args(_as_lists(arguments, sequences))
+        job = jobs[parsed.job]
         values = parser.instantiate(parsed)[parsed.job]
         return parsed.job, job.settings(**{field.name: values[field.name] for field in fields(job.settings)})
+    except UnicodeDecodeError:
+        raise InputError("the settings given with --config are not text; give a YAML file") from None
     except ValueError as error:  # what jsonargparse makes of the errors that settings raise when they are made
         lines = [line.strip() for line in str(error).splitlines()]
         causes = [
@@ -79,29 +82,52 @@ def _settings(parser: _Parser, jobs: Mapping[str, Job], arguments: Sequence[str]
         raise InputError(_bad_input(error) or "; ".join(causes) or str(error)) from None
 
 
-def _sequence_flags(settings: type, prefix: str = "--") -> Iterator[str]:
+def _sequence_flags(settings: type, prefix: str = "--") -> Iterator[tuple[str, Callable[[str], Any]]]:
+    """The flags that take several values, and how each of these is read."""
     for name, hint in get_type_hints(settings).items():
         if is_dataclass(hint):
             yield from _sequence_flags(hint if isinstance(hint, type) else type(hint), f"{prefix}{name}.")
-        elif any(get_origin(option) is tuple for option in (hint, *get_args(hint))):
-            yield prefix + name
+        for option in (hint, *get_args(hint)):
+            if get_origin(option) is tuple:
+                yield prefix + name, str if get_args(option)[0] is str else _yaml
 
 
-def _as_lists(arguments: Sequence[str], sequences: Container[str]) -> list[str]:
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text  # not YAML; the setting's type will say what it should be
+
+
+def _as_lists(arguments: Sequence[str], sequences: Mapping[str, Callable[[str], Any]]) -> list[str]:
     """Let `--records A B` stand for `--records [A,B]`, wherever a setting takes several values."""
     joined: list[str] = []
-    values: list[str] | None = None
+    values: list[Any] | None = None
+    read: Callable[[str], Any] = str
     for argument in (*arguments, "--"):
         if values is not None and (argument.startswith("--") or argument.startswith("[")):
-            joined += [json.dumps([yaml.safe_load(value) for value in values])] if values else []
+            joined += [json.dumps(values, default=str)] if values else []
             values = None
         if values is not None:
-            values.append(argument)
+            values.append(read(argument))
             continue
         joined.append(argument)
         if argument in sequences:
-            values = []
+            values, read = [], sequences[argument]
     return joined[:-1]
+
+
+def _plain(message: str) -> str:
+    """Say in the user's words what jsonargparse says in Python's; an unfamiliar message stays as it is."""
+    message = re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1", message).replace("NoneType", "null")
+    message = re.sub(
+        r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]\s.*Given value: (.*)",
+        lambda found: f"Expected a {' or '.join(re.split(r', (?![^[]*])', found[1]))}. Got value: {found[2]}",
+        message,
+        flags=re.DOTALL,
+    )
+    message = re.sub(r"Expected a typing\.Literal\[(.*)\]", r"Expected one of \1", message)
+    return re.sub(r'Parser key "([\w.]+)":', r"--\1:", message)
 
 
 def _bad_input(error: BaseException | None) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sparseshape_jax import output
 from sparseshape_jax.classification.config import Classification
+from sparseshape_jax.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def run(config: Accuracy) -> list[dict[str, Any]]:
     Returns one row per sparsity: model, fraction, keep, n, top1, top5 (both fractions of n).
 
     Raises:
-        InputError: bad data, model, weights or output folder. Nothing is written then.
+        InputError: bad data, model, weights or output folder. No file is written then.
     """
     import numpy as np
     from tqdm import tqdm
@@ -40,6 +41,7 @@ def run(config: Accuracy) -> list[dict[str, Any]]:
     truth = np.asarray(labels)
     classifiers = build_classifiers(config)
     loader = Loader(paths, classifiers[0].preprocessing, config.batch_size, skip_bad=config.skip_bad)
+    folder = output.prepare_folder(config.out)  # rather now than after an hour
     hits = np.zeros((len(classifiers), 2), int)
     with tqdm(total=len(paths), unit="image") as progress:
         for batch in loader:
@@ -51,19 +53,20 @@ def run(config: Accuracy) -> list[dict[str, Any]]:
             progress.update(len(batch.indices))
     skipped = [str(paths[index]) for index in loader.bad]
     n = len(paths) - len(skipped)
+    if not n:
+        raise InputError(f"none of the {len(paths)} images in {config.data} can be decoded")
     rows = [
         {
             "model": classifier.model + classifier.suffix,
             "fraction": classifier.spec.fraction,
             "keep": classifier.spec.keep,
             "n": n,
-            "top1": top1 / n if n else float("nan"),
-            "top5": top5 / n if n else float("nan"),
+            "top1": top1 / n,
+            "top5": top5 / n,
             **({"skipped": skipped} if skipped else {}),
         }
         for classifier, (top1, top5) in zip(classifiers, hits.tolist(), strict=True)
     ]
-    folder = output.prepare_folder(config.out)
     output.write_config(folder / "config.yaml", config)
     output.write_json(folder / "summary.json", rows)
     output.write_csv(folder / "summary.csv", ("model", "fraction", "keep", "n", "top1", "top5"), rows)

@@ -69,7 +69,7 @@ def _network(name: str, config: Classification) -> list[Classifier]:
     graphdef, state = nnx.split(loaded.model)
     preprocessing = loaded.preprocessing
 
-    def forward(images: UInt8[Array, "n h w 3"], state: Any, at: dict[str, TopK]) -> Float[Array, "n 1000"]:
+    def forward(at: dict[str, TopK], state: Any, images: UInt8[Array, "n h w 3"]) -> Float[Array, "n 1000"]:
         network = nnx.merge(graphdef, state, copy=True)
         normalised = preprocessing.normalise(images.astype(jnp.float32) / 255)
         return network(normalised, at=at).astype(jnp.float32)
@@ -77,7 +77,7 @@ def _network(name: str, config: Classification) -> list[Classifier]:
     specs = config.sparsities()
     classifiers = []
     for index, spec in enumerate(specs):
-        compiled = jax.jit(partial(forward, at=place(spec, loaded.model)))
+        compiled = jax.jit(partial(forward, place(spec, loaded.model)))
         classifiers.append(
             Classifier(
                 model=name,
@@ -85,7 +85,7 @@ def _network(name: str, config: Classification) -> list[Classifier]:
                 suffix=label(specs, index),
                 preprocessing=preprocessing,
                 provenance={"source": loaded.source, "sha256": loaded.sha256},
-                _logits=lambda images, compiled=compiled: compiled(images, state),
+                _logits=partial(compiled, state),
             )
         )
     return classifiers
@@ -125,6 +125,8 @@ def _own_model(name: str, config: Classification) -> list[Classifier]:
 
 def _import(name: str) -> Callable[..., Any]:
     module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
+        raise InputError(f"--model {name} is neither a name of the catalogue nor module:function")
     working_folder = str(Path.cwd())
     if working_folder not in sys.path:
         sys.path.insert(0, working_folder)  # a file beside the user, as `python -m` would find it

@@ -3,9 +3,10 @@
 Source: Geirhos et al. (2019, 2021) for the measurement, Li et al. (2023) for the sparsities.
 """
 
+import hashlib
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +40,10 @@ class ShapeBias(Classification):
     """Of the bootstrap."""
     out: str = "results/shape-bias"
     """Folder for the records, the summary, the figures and config.yaml. A run that was stopped goes on from there."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; it must be at least 0")
 
 
 def run(config: ShapeBias) -> "list[Score]":
@@ -112,21 +117,32 @@ def _measure(config: ShapeBias) -> "tuple[list[tuple[Classifier, Records]], list
     if not batches:
         raise InputError(f"none of the {len(stimuli)} stimuli in {config.stimuli} can be decoded")
     shown = [stimuli[index] for batch in batches for index in batch.indices]
-    classifiers[0].logits(batches[0].images)  # refuses a model with the wrong output before anything is written
-    finished = _finished(config, classifiers, shown)
+    _decide(classifiers[0], batches[0].images, 1)  # refuses a model with the wrong output before anything is written
+    pixels = hashlib.sha256(b"".join(batch.images[: len(batch.indices)].tobytes() for batch in batches)).hexdigest()
+    facts = {observer(classifier): _facts(classifier, config, pixels) for classifier in classifiers}
+    folder = output.prepare_folder(config.out)
+    provenance = folder / "raw-data" / "provenance.json"
+    made_by = output.read_json(provenance) or {}
+    finished = _finished(folder, made_by, facts, shown)
+    # What this run replaces counts no longer, even if it is stopped before it has replaced it.
+    made_by = {name: made for name, made in made_by.items() if name in finished or name not in facts}
+    output.write_json(provenance, made_by)
 
     measured = []
     with tqdm(total=len(shown) * len(classifiers), unit="image", smoothing=0.1) as progress:
         for classifier in classifiers:
-            records = finished.get(observer(classifier))
+            name = observer(classifier)
+            records = finished.get(name)
             if records is None:
-                progress.set_description(observer(classifier))
+                progress.set_description(name)
                 decisions = []
                 for batch in batches:
                     decisions.append(_decide(classifier, batch.images, len(batch.indices)))
                     progress.update(len(batch.indices))
                 records = _records(classifier, shown, decisions)
-                write_csv(config.out, records)
+                write_csv(folder, records)
+                made_by[name] = facts[name]
+                output.write_json(provenance, made_by)
             else:
                 progress.update(len(shown))
             measured.append((classifier, records))
@@ -160,35 +176,32 @@ def _records(classifier: "Classifier", shown: "Sequence[Stimulus]", decisions: "
     )
 
 
-def _finished(
-    config: ShapeBias, classifiers: "Sequence[Classifier]", shown: "Sequence[Stimulus]"
-) -> "dict[str, Records]":
-    """The records that an earlier run in the same folder completed, by observer.
+def _facts(classifier: "Classifier", config: ShapeBias, pixels: str) -> dict[str, Any] | None:
+    """Everything that decides a classifier's records; None if it cannot be known, as for a model of the user's own."""
+    if not classifier.provenance:
+        return None
+    return {
+        **classifier.provenance,
+        "top_k": classifier.spec.to_config(),
+        "compute_dtype": config.compute_dtype,
+        "stimuli_sha256": pixels,
+        "versions": {package: version(package) for package in ("sparseshape-jax", "jax", "flax")},
+    }
 
-    They count only if everything that decides them is the same: weights, Top-K, precision, versions and images.
-    """
+
+def _finished(
+    folder: Path, made_by: Mapping[str, Any], facts: Mapping[str, Any], shown: "Sequence[Stimulus]"
+) -> "dict[str, Records]":
+    """The records that an earlier run in the same folder completed under the same facts, by observer."""
     from sparseshape_jax.shape_bias.records import csv_path, read_csv
 
-    def provenance(classifier: "Classifier") -> dict[str, Any]:
-        return {
-            **classifier.provenance,
-            "top_k": classifier.spec.to_config(),
-            "compute_dtype": config.compute_dtype,
-            "versions": {package: version(package) for package in ("sparseshape-jax", "jax", "flax")},
-        }
-
-    folder = output.prepare_folder(config.out)
-    raw_data = folder / "raw-data"
-    made_by = output.read_json(raw_data / "provenance.json") or {}
-    wanted = {observer(classifier): provenance(classifier) for classifier in classifiers if classifier.provenance}
     finished = {}
-    for name, facts in wanted.items():
+    for name, wanted in facts.items():
         path = csv_path(folder, name)
-        if path.is_file() and made_by.get(name) == facts:
+        if wanted is not None and made_by.get(name) == wanted and path.is_file():
             records = read_csv(path)
             if records.images == tuple(stimulus.path.name for stimulus in shown):
                 finished[name] = records
-    output.write_json(raw_data / "provenance.json", {**made_by, **wanted})
     return finished
 
 
