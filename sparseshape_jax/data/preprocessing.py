@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from sparseshape_jax.errors import InputError
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
@@ -24,11 +26,24 @@ class Preprocessing:
     """Side of the square cut from the centre, in pixels."""
 
     def normalise(self, images: "Float[Array, '*n h w 3']") -> "Float[Array, '*n h w 3']":
-        """Map RGB images in [0, 1] to the network's input."""
+        """Map RGB images in [0, 1] to the network's input.
+
+        Raises:
+            InputError: an array of integers, which would be 0 to 255.
+        """
         import jax.numpy as jnp
 
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise InputError(f"images are {images.dtype}; they must be floating-point numbers in [0, 1]")
         normalised = (images - jnp.asarray(self.mean, images.dtype)) / jnp.asarray(self.std, images.dtype)
         return normalised[..., ::-1] if self.channels == "bgr" else normalised
+
+    def denormalise(self, normalised: "Float[Array, '*n h w 3']") -> "Float[Array, '*n h w 3']":
+        """Map the network's input back to RGB; the inverse of `normalise`, so values may leave [0, 1]."""
+        import jax.numpy as jnp
+
+        rgb = normalised[..., ::-1] if self.channels == "bgr" else normalised
+        return rgb * jnp.asarray(self.std, rgb.dtype) + jnp.asarray(self.mean, rgb.dtype)
 
 
 TORCHVISION = Preprocessing()

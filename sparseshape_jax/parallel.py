@@ -1,0 +1,43 @@
+"""Data parallelism by `jax.pmap`: the only module that knows about devices.
+
+`pmap` is what the project was asked for, and it keeps Top-K local to each device (inside `jit` over sharded arrays,
+`lax.top_k` gathers the whole batch first). It is in maintenance mode in JAX, so nothing outside this module may depend
+on it: callers hand over a function on a batch and get one back.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Function = Callable[[Any, tuple[Any, Any]], Any]
+
+
+def over_devices(function: Function) -> Function:
+    """Compile `function(carry, (per_image, shared))`, splitting everything but `shared` over the local devices.
+
+    All arrays in `carry`, `per_image` and the result have the batch as their leading axis; images must not depend on
+    each other. A batch that does not divide evenly is filled up with copies of its last image, whose results are
+    dropped. The carry's memory is reused (donated). With one device this is `jax.jit`.
+    """
+    devices = jax.local_devices()
+    if len(devices) == 1:
+        return jax.jit(function, donate_argnums=0)
+    mapped = jax.pmap(function, in_axes=(0, (0, None)), devices=devices, donate_argnums=0)
+
+    def call(carry: Any, args: tuple[Any, Any]) -> Any:
+        per_image, shared = args
+        batch = jax.tree.leaves(carry)[0].shape[0]
+        split = jax.tree.map(lambda array: _split(jnp.asarray(array), len(devices)), (carry, per_image))
+        result = mapped(split[0], (split[1], shared))
+        return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:])[:batch], result)
+
+    return call
+
+
+def _split(array: jax.Array, devices: int) -> jax.Array:
+    missing = -array.shape[0] % devices
+    if missing:
+        array = jnp.concatenate([array, jnp.repeat(array[-1:], missing, axis=0)])
+    return array.reshape(devices, -1, *array.shape[1:])

@@ -1,0 +1,85 @@
+"""From tasks to images: what is left to do, in batches that one program can serve.
+
+What a task's result depends on is hashed into its fingerprint. A rerun skips results that have the same one and goes
+on with an unfinished batch from its last saved state.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from sparseshape_jax import output
+from sparseshape_jax.errors import InputError
+from sparseshape_jax.synthesis import pictures
+from sparseshape_jax.synthesis.job import Synthesis
+from sparseshape_jax.synthesis.workshop import Task, Workshop
+
+
+def synthesise(tasks: Sequence[Task], config: Synthesis, out: Path) -> list[dict[str, Any]]:
+    """Make every task's image in `out` and return the rows of its `summary.json`.
+
+    Each row: image, objective, fraction, keep, seed, file, `losses` (one per evaluation, in the reference's units),
+    evaluations, iterations, seconds, status and fingerprint.
+
+    Raises:
+        InputError: bad settings, weights or output folder. Nothing is written then.
+    """
+    if any(task.steps < 1 for task in tasks):
+        raise InputError(f"steps is {min(task.steps for task in tasks)}; it must be at least 1")
+    workshop = Workshop(config)
+    workshop.check({task.target.shape for task in tasks})
+    folder = output.prepare_folder(out)
+    output.write_config(folder / "config.yaml", config)
+
+    prints = {task.stem: _fingerprint(task, workshop.facts) for task in tasks}
+    earlier = output.read_json(folder / "summary.json") or []
+    rows = {
+        row["file"]: row
+        for row in earlier
+        if row["fingerprint"] in prints.values() and (folder / row["file"]).is_file()
+    }
+    remaining = [task for task in tasks if f"{task.stem}.png" not in rows]
+    with tqdm(total=sum(task.steps for task in tasks) * config.octaves, unit="evaluation", smoothing=0.05) as progress:
+        progress.update(sum(task.steps for task in tasks if task not in remaining) * config.octaves)
+        for batch in _batches(remaining, config.batch_size):
+            progress.set_description(f"{batch[0].kind} of {', '.join(dict.fromkeys(task.name for task in batch))}")
+            fingerprints = [prints[task.stem] for task in batch]
+            state_file = folder / f".state-{_hash(fingerprints)[:16]}.npz"
+            for task, row in zip(batch, workshop.make(batch, folder, state_file, progress), strict=True):
+                rows[row["file"]] = row | {"fingerprint": prints[task.stem]}
+            output.write_json(folder / "summary.json", list(rows.values()))
+            state_file.unlink(missing_ok=True)
+    done = [rows[f"{task.stem}.png"] for task in tasks]
+    output.write_json(folder / "summary.json", done)
+    pictures.draw_losses(folder, done)
+    for row in done:
+        if row["status"] not in ("budget", "converged"):
+            print(f"{row['file']}: {row['status']} after {row['evaluations']} evaluations; the best point was kept")
+    print(f"{len(done)} images, their losses and the settings are in {folder}")
+    return done
+
+
+def _batches(tasks: Sequence[Task], size: int) -> Iterator[list[Task]]:
+    """Group tasks that one program can serve (what they keep may differ), in their order."""
+    groups: dict[Any, list[Task]] = {}
+    for task in tasks:
+        key = (task.target.shape, task.kind, task.top_k.fraction, task.top_k.scope, task.top_k.method, task.steps)
+        groups.setdefault(key, []).append(task)
+    for group in groups.values():
+        for first in range(0, len(group), size):
+            yield group[first : first + size]
+
+
+def _fingerprint(task: Task, facts: dict[str, Any]) -> str:
+    target = hashlib.sha256(task.target.tobytes()).hexdigest()
+    versions = [version("sparseshape-jax"), version("jax")]
+    return _hash([facts, target, task.target.shape, task.kind, task.top_k.to_config(), task.seed, task.steps, versions])
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
