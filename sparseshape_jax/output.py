@@ -55,7 +55,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             f"cannot write {path} ({error.strerror or error}); free some space or choose another folder"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # mostly because it is not there
+            temporary.unlink()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

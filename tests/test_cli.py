@@ -1,0 +1,269 @@
+"""The scripts' shared front, with jobs that only write down what they were given."""
+
+import re
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import pytest
+import yaml
+
+from sparseshape_jax.cli import Job, main
+from sparseshape_jax.errors import InputError
+from sparseshape_jax.placement import TopK
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Base:
+    """Settings that two jobs share."""
+
+    fractions: tuple[float | TopK, ...] = (1.0, 0.5)
+    """Fractions, with a word that the help must show: rhubarb."""
+    topk: TopK = field(default_factory=TopK)
+    """Top-K."""
+    seed: int = 0
+    """Seed."""
+
+
+@dataclass(frozen=True)
+class Paint(Base):
+    """Paint a wall.
+
+    More about walls.
+    """
+
+    colour: Literal["red", "blue"] = "red"
+    """Colour."""
+    walls: tuple[str, ...] = ()
+    """Walls."""
+    ladder: str | None = None
+    """Ladder."""
+    dry: bool = False
+    """Whether to wait."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; it must be at least 0")
+
+
+@dataclass(frozen=True)
+class Sand(Base):
+    """Sand a floor."""
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command line of the toy script: what its job received, the exit status and what was printed."""
+    received: list[Any] = []
+    toy = SimpleNamespace(paint=received.append, sand=received.append)
+    monkeypatch.setitem(sys.modules, "toy_jobs", toy)
+    jobs = {
+        "paint": Job(Paint, "toy_jobs:paint", examples="house.py paint --seed 1"),
+        "sand": Job(Sand, "toy_jobs:sand"),
+    }
+
+    def run(*arguments: str, job: Any = None) -> SimpleNamespace:
+        received.clear()
+        if job:
+            monkeypatch.setattr(toy, "paint", job)
+        try:
+            status = main("Look after a house.", jobs, arguments)
+        except SystemExit as stop:  # how argparse ends
+            status = stop.code
+        printed = capsys.readouterr()
+        return SimpleNamespace(
+            settings=received[0] if received else None, status=status, out=printed.out, err=printed.err
+        )
+
+    return run
+
+
+def one_line(result: SimpleNamespace) -> str:
+    """The message of a run that was refused."""
+    assert result.status == 2
+    assert result.settings is None
+    assert result.out == ""
+    lines = result.err.splitlines()
+    assert len(lines) == 1, result.err
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_defaults(run):
+    result = run("paint")
+    assert (result.status, result.out, result.err) == (0, "", "")
+    assert result.settings == Paint()
+    assert run("sand").settings == Sand()
+
+
+def test_flags(run):
+    settings = run(
+        "paint",
+        "--colour",
+        "blue",
+        "--seed=3",
+        "--ladder",
+        "tall",
+        "--dry",
+        "true",
+        "--topk.keep",
+        "rest",
+        "--topk.blend",
+        "1",
+    ).settings
+    assert settings == Paint(colour="blue", seed=3, ladder="tall", dry=True, topk=TopK(keep="rest", blend=1.0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--fractions", "[1.0,0.2]"], Paint(fractions=(1.0, 0.2))),
+        (["--fractions=[1.0,0.2]"], Paint(fractions=(1.0, 0.2))),
+        (["--fractions", "1.0", "0.2", "--seed", "1"], Paint(fractions=(1.0, 0.2), seed=1)),
+        (["--fractions", "1"], Paint(fractions=(1.0,))),
+        (["--fractions", "{fraction: 0.2, after: [pool1]}"], Paint(fractions=(TopK(0.2, after=("pool1",)),))),
+        (
+            ["--fractions", "[1, {fraction: 0.2, keep: rest}]"],
+            Paint(fractions=(1.0, TopK(0.2, keep="rest"))),
+        ),
+        (["--walls", "north", "2024", "@attic", "a: b"], Paint(walls=("north", "2024", "@attic", "a: b"))),
+        (["--walls", "[north,south]"], Paint(walls=("north", "south"))),
+        (["--topk.after", "pool1", "pool2"], Paint(topk=TopK(after=("pool1", "pool2")))),
+        (["--topk.after", "[pool1]"], Paint(topk=TopK(after=("pool1",)))),
+        (["--ladder", "null"], Paint(ladder=None)),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_several_values(run, arguments, expected):
+    settings = run("paint", *arguments).settings
+    assert settings == expected
+    assert isinstance(settings.fractions, tuple)
+
+
+def test_settings_from_a_file_and_flags_over_them(run, tmp_path):
+    path = tmp_path / "paint.yaml"
+    path.write_text("colour: blue\nseed: 4\nfractions: [1.0, {fraction: 0.1}]\ntopk:\n  after: [pool1]\n")
+    expected = {"colour": "blue", "fractions": (1.0, TopK(0.1)), "topk": TopK(after=("pool1",))}
+    assert run("paint", "--config", str(path)).settings == Paint(seed=4, **expected)
+    assert run("paint", "--config", str(path), "--seed", "5").settings == Paint(seed=5, **expected)
+
+
+def test_print_config_reads_back(run, tmp_path):
+    printed = run("paint", "--seed", "7", "--topk.keep", "rest", "--print_config")
+    assert printed.status == 0
+    assert yaml.safe_load(printed.out)["seed"] == 7
+    (tmp_path / "printed.yaml").write_text(printed.out)
+    assert run("paint", "--config", str(tmp_path / "printed.yaml")).settings == Paint(seed=7, topk=TopK(keep="rest"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "job.*paint,sand"),
+        (["pain"], "invalid choice: 'pain'.*paint.*sand"),
+        (["paint", "--sed", "1"], "unrecognized arguments: --sed 1; see .*paint --help"),
+        (["paint", "north"], "unrecognized arguments: north"),
+        (["paint", "--ladder"], "--ladder: expected one argument"),
+        (["paint", "--walls"], "--walls: expected one argument"),
+        (["paint", "--seed", "x"], "--seed: Expected a int. Got value: x; see .*paint --help"),
+        (["paint", "--dry", "maybe"], "--dry: Expected a bool. Got value: maybe"),
+        (["paint", "--colour", "green"], "--colour: Expected one of 'red', 'blue'. Got value: green"),
+        (["paint", "--fractions", "nan"], "--fractions: Expected a float or TopK. Got value: nan"),
+        (["paint", "--fractions", "@"], "--fractions: Expected a float or TopK. Got value: @"),
+        (["paint", "--fractions", "2024-01-01"], "--fractions: Expected a float or TopK. Got value: 2024-01-01"),
+        (["paint", "--fractions", "[{fraktion: 0.2}]"], "'fraktion' is not accepted"),
+        (["paint", "--fractions", "[{fraction: 2}]"], r"the keep fraction is 2.0; it must lie in \(0, 1\]"),
+        (["paint", "--fractions", "[{fraction: 0.2, keep: some}]"], "keep.*'some|keep.*some"),
+        (["paint", "--topk.fraction", "-1"], r"the keep fraction is -1.0; it must lie in \(0, 1\]"),
+        (["paint", "--topk.fraction", ".nan"], "the keep fraction is nan"),
+        (["paint", "--seed", "-1"], "seed is -1; it must be at least 0"),
+        (["paint", "--config", "missing.yaml"], r"--config: File does not exist: .*missing\.yaml"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_flags_are_answered_in_one_line(run, arguments, message):
+    assert re.search(message, one_line(run(*arguments)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"sed: 1", "'paint' does not accept option 'sed'"),
+        (b"topk:\n  fractoin: 0.2", r"topk\.fractoin"),
+        (b"topk:\n  fraction: 2", r"the keep fraction is 2.0; it must lie in \(0, 1\]"),
+        (b"seed: -1", "seed is -1"),
+        (b"seed: [", "Problems parsing config"),
+        (b"- 1", "Unexpected config"),
+        (b"\x00\xff", "are not text; give a YAML file"),
+    ],
+    ids=str,
+)
+def test_bad_files_are_answered_in_one_line(run, tmp_path, content, message):
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    assert re.search(message, one_line(run("paint", "--config", str(path))))
+
+
+def test_bad_input_that_the_job_finds(run):
+    def job(_: Paint) -> None:
+        raise InputError("no wall\nhere")
+
+    result = run("paint", job=job)
+    assert (result.status, result.err) == (2, "error: no wall here\n")
+
+
+def test_a_stopped_job_says_how_to_go_on(run):
+    def job(_: Paint) -> None:
+        raise KeyboardInterrupt
+
+    result = run("paint", job=job)
+    assert (result.status, result.err) == (130, "stopped; run the same command again to go on\n")
+
+
+def test_warnings_are_one_line_each(run):
+    def job(_: Paint) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("the wall is damp", stacklevel=2)
+
+    assert run("paint", job=job).err == "warning: the wall is damp\n"
+
+
+def test_defects_keep_their_traceback(run):
+    def job(_: Paint) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run("paint", job=job)
+
+
+def test_help_says_what_the_docstrings_say(run):
+    overall = run("--help")
+    assert overall.status == 0
+    assert "Look after a house." in overall.out
+    assert "Paint a wall." in overall.out
+    of_job = run("paint", "--help")
+    assert of_job.status == 0
+    assert "rhubarb" in of_job.out
+    assert "example: house.py paint --seed 1" in of_job.out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["shape-bias", "--help"], ["accuracy", "--help"]], ids=" ".join)
+def test_help_of_evaluate_starts_no_jax(arguments):
+    script = (
+        "import runpy, sys\n"
+        "try:\n    runpy.run_path('evaluate.py', run_name='__main__')\n"
+        "except SystemExit as stop:\n    assert not stop.code\n"
+        "print('imported:', *sorted({'jax', 'flax', 'matplotlib', 'grain', 'numpy'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "imported:"
+    assert "shape-bias" in done.stdout or "--fractions" in done.stdout
