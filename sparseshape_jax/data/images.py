@@ -1,6 +1,9 @@
-"""From an image file to pixels, as torchvision does it on PIL images (equal to the last bit, since PIL does the work)."""
+"""From an image file to pixels, as torchvision does it on PIL images; equal to the last bit, as PIL does the work."""
 
+import contextlib
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +36,14 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
         InputError: the file is missing, truncated, too large to be safe, or no image.
     """
     try:
-        with warnings.catch_warnings():
-            # Metadata that PIL cannot parse does not touch the pixels; a picture that may exhaust the memory does.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+        with _metadata_warnings_ignored():
+            file = Image.open(path)
+        with file:
+            file.load()
+            if not upright:
+                return _to_rgb(file)
+            with _metadata_warnings_ignored():
+                return _to_rgb(ImageOps.exif_transpose(file))
     except FileNotFoundError:
         raise InputError(f"there is no image {path}") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -50,13 +54,29 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
         raise InputError(f"{path} cannot be decoded ({error}); replace or remove it") from None
 
 
+_filters = threading.Lock()
+
+
+@contextlib.contextmanager
+def _metadata_warnings_ignored() -> Iterator[None]:
+    """Metadata that PIL cannot parse does not touch the pixels; a picture that may exhaust the memory is an error.
+
+    `catch_warnings` swaps filters that all threads share, so the loader's threads come here one at a time. They decode
+    outside.
+    """
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range")
     if image.mode.startswith("I"):
         wide = np.asarray(image).astype(np.float64)
         return Image.fromarray(np.clip(np.round(wide / 257), 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
@@ -73,9 +93,12 @@ def resize_short_side(image: Image.Image, size: int) -> Image.Image:
 
 
 def centre_crop(image: Image.Image, size: int) -> Image.Image:
-    """The central `size`×`size` pixels, offsets rounded to even as torchvision's `CenterCrop` does; black beyond the edge."""
-    width, height = image.size
-    left, top = round((width - size) / 2), round((height - size) / 2)
+    """The central `size`×`size` pixels, black beyond the edge; torchvision's `CenterCrop(size)`."""
+    left, top = (
+        # torchvision rounds half a pixel to even where it cuts, and down where it pads.
+        round((extent - size) / 2) if extent >= size else -((size - extent) // 2)
+        for extent in image.size
+    )
     return image.crop((left, top, left + size, top + size))
 
 

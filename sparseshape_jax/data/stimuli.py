@@ -23,7 +23,7 @@ class Stimulus:
 def find_stimuli(folder: Path) -> list[Stimulus]:
     """All stimuli below `folder`, which is laid out as `<shape>/<shape>N-<texture>M.png`, sorted by name.
 
-    A folder that holds nothing but a `cue-conflict` folder, as the official archive unpacks to, will do too.
+    The folder above will do too: where there is a folder `cue-conflict` in it, that one is taken.
 
     Raises:
         InputError: the folder is missing, empty, or laid out otherwise.
@@ -33,7 +33,7 @@ def find_stimuli(folder: Path) -> list[Stimulus]:
     stimuli = []
     for path in image_files(root):
         match = _NAME.fullmatch(path.stem)
-        if not match or {match[1], match[2]} - set(CATEGORIES) or path.parent.name != match[1]:
+        if not match or {match[1], match[2]} - set(CATEGORIES) or path.parent != root / match[1]:
             raise InputError(
                 f"{root} is not in cue-conflict layout: {path.relative_to(root)} is not named like car/car1-clock2.png"
                 f" with categories among {', '.join(CATEGORIES)}"
