@@ -20,6 +20,9 @@ from jaxtyping import Array, Bool, Float, Int
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.placement import Keep, Method, Scope, check_fraction
 
+_CACHED = 2**20
+"""Bytes; larger feature maps are searched image by image on a CPU, so that every pass finds them in its cache."""
+
 AXES: dict[Scope, tuple[int, ...]] = {"spatial": (-3, -2), "channel": (-1,), "volume": (-3, -2, -1)}
 """Which axes of an NHWC array compete with each other."""
 
@@ -95,7 +98,7 @@ def top_k_mask(
     if method not in get_args(Method):
         raise InputError(f"Top-K: method is {method!r}; it can be {', '.join(get_args(Method))}")
     axes = AXES[scope]
-    positions = int(np.prod([x.shape[axis] for axis in axes]))
+    positions = _positions(x, axes)
     if isinstance(fraction, jax.core.Tracer | jax.Array):
         k: Any = jnp.maximum(1, (fraction * positions).astype(jnp.int32))
     else:
@@ -132,6 +135,8 @@ def _mask_by_top_k(values: Array, k: int | Int[Array, ""], axes: tuple[int, ...]
 
 
 def _mask_by_threshold(values: Array, k: int | Int[Array, ""], axes: tuple[int, ...]) -> Array:
+    if values.ndim == 4 and jax.default_backend() == "cpu" and values[0].nbytes > _CACHED:
+        return lax.map(lambda image: _mask_by_threshold(image, k, axes), values)
     keys = _ordered_bits(values)
     threshold, reached = _search_threshold(keys, k, axes)
     # Usually exactly k keys reach the threshold; otherwise several tie there and the first few of them survive.
@@ -150,7 +155,13 @@ def _ordered_bits(values: Array) -> Array:
 
 
 def _count(where: Array, axes: tuple[int, ...]) -> Array:
-    return jnp.sum(where, axes, keepdims=True, dtype=jnp.int32)
+    """How many are true. Counted in float32 while it is exact: XLA's CPU compiler vectorises that, but not integers."""
+    exact = _positions(where, axes) <= 2**24
+    return jnp.sum(where, axes, keepdims=True, dtype=jnp.float32 if exact else jnp.int32).astype(jnp.int32)
+
+
+def _positions(x: Array, axes: tuple[int, ...]) -> int:
+    return int(np.prod([x.shape[axis] for axis in axes]))
 
 
 def _search_threshold(keys: Array, k: int | Int[Array, ""], axes: tuple[int, ...]) -> tuple[Array, Array]:

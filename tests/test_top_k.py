@@ -110,6 +110,13 @@ def test_methods_agree_bit_for_bit_on_larger_maps(fraction: float, dtype: jnp.dt
     assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
+def test_methods_agree_on_maps_that_are_searched_image_by_image() -> None:
+    x = jnp.asarray(np.concatenate([sample((1, 100, 90, 32), kind) for kind in ("relu", "tied")]))
+    assert x[0].nbytes > 2**20
+    a, b = (jax.jit(partial(keep_top_k, fraction=0.1, method=method))(x) for method in METHODS)
+    assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["small", "relu", "wide"])
 @pytest.mark.parametrize("fraction", ["0.05", "0.1", "0.2", "0.5"])

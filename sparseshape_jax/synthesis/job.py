@@ -1,14 +1,20 @@
 """The jobs behind `synthesize.py`: what they can be told, and in which order things happen. Needs no JAX to be read."""
 
 from dataclasses import dataclass, field, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.placement import TopK
+from sparseshape_jax.placement import Keep, TopK
 
 if TYPE_CHECKING:
     import numpy as np
+
+Kind = Literal["texture", "reconstruction"]
+
+PANELS: tuple[Keep, ...] = ("all", "top", "rest")
+"""What the figure's textures and reconstructions keep, from left to right."""
 
 SIDES = (32, 2048)
 """Allowed sides of synthesised images, in pixels."""
@@ -129,7 +135,7 @@ def reconstruct(config: Reconstruct) -> list[dict[str, Any]]:
     return _single(config, "reconstruction")
 
 
-def _single(config: Texture | Reconstruct, kind: Literal["texture", "reconstruction"]) -> list[dict[str, Any]]:
+def _single(config: Texture | Reconstruct, kind: Kind) -> list[dict[str, Any]]:
     from sparseshape_jax.synthesis.synthesise import Task, synthesise
 
     config.check()
@@ -148,17 +154,14 @@ def figure(config: Figure) -> list[dict[str, Any]]:
 
     config.check()
     targets = read_targets(config)
-    panels = [
-        ("texture", config.texture_steps),
-        ("reconstruction", config.reconstruction_steps),
-    ]
+    steps: dict[Kind, int] = {"texture": config.texture_steps, "reconstruction": config.reconstruction_steps}
     rows = [
         (
             pixels,
             [
-                Task(name, pixels, kind, replace(config.topk, keep=keep), seed, steps)
-                for kind, steps in panels
-                for keep in ("all", "top", "rest")
+                Task(name, pixels, kind, replace(config.topk, keep=keep), seed, steps[kind])
+                for kind in steps
+                for keep in PANELS
             ],
         )
         for name, pixels in targets
@@ -206,6 +209,4 @@ def read_pixels(path: Path, size: int) -> "np.ndarray":
 
 def default_image() -> Path:
     """The photograph used when none is given: a cup of coffee (Rachel Michetti, CC0), from scikit-image."""
-    import skimage
-
-    return Path(skimage.data_dir) / "coffee.png"
+    return Path(str(files("skimage.data") / "coffee.png"))

@@ -1,13 +1,13 @@
 """What a synthesised image is asked to match: weighted terms on named activations, with Top-K.
 
 Source: Gatys et al. (2015) for textures, Mahendran & Vedaldi (2015) for reconstructions, Li et al. (2023, section
-4.1 and supplement 1) for Top-K in both. Layers, weights and normalisations are those of Li et al.'s code: the Gram matrix is
-divided by C·H·W, every layer's squared differences are summed and multiplied by 10⁹ / 4.
+4.1 and supplement 1) for Top-K in both. Layers, weights and normalisations are those of Li et al.'s code: the Gram
+matrix is divided by C·H·W, every layer's squared differences are summed and multiplied by 10⁹ / 4.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,8 @@ from jaxtyping import Array, Float, Int
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.models import Network
 from sparseshape_jax.placement import Keep, TopK
+from sparseshape_jax.synthesis.job import Kind
 from sparseshape_jax.top_k import top_k_mask
-
-Kind = Literal["texture", "reconstruction"]
 
 REFERENCE_SCALE = 1e9 / 4
 """Every term's factor in the reference; losses are reported in its units."""

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from sparseshape_jax import output
@@ -27,8 +28,11 @@ def draw_grid(folder: Path, rows: Sequence[tuple[np.ndarray, Sequence[Any]]], fr
     shapes = [original.shape[:2] for original, _ in rows]
     heights = [height / width for height, width in shapes]
     inches = 1.9
-    figure = Figure(figsize=(inches * columns, inches * sum(heights) + 0.75), dpi=160, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = Figure(
+        figsize=(inches * columns, inches * sum(heights) + 0.75),
+        dpi=160,
+        layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01),
+    )
     axes = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     percent = f"({100 * fraction:g} %)"
     for row, (original, tasks) in enumerate(rows):
