@@ -53,3 +53,9 @@ CAFFE = Preprocessing(
     std=(1 / 255, 1 / 255, 1 / 255),
     channels="bgr",
 )
+GATYS = Preprocessing(
+    # The same, with the means that Gatys et al. (2016) use.
+    mean=(0.48501961, 0.45795686, 0.40760392),
+    std=(1 / 255, 1 / 255, 1 / 255),
+    channels="bgr",
+)

@@ -1,5 +1,6 @@
 """The jobs behind `synthesize.py`: what they can be told, and in which order things happen. Needs no JAX to be read."""
 
+import math
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -81,10 +82,12 @@ class Synthesis:
                 raise InputError(f"{name} is {value}; it must be from {allowed.start} to {allowed.stop - 1}")
         if self.size >> (self.octaves - 1) < low:
             raise InputError(f"{self.octaves} octaves below {self.size} pixels start under {low}; give fewer octaves")
-        if not self.total_variation >= 0:
+        if not 0 <= self.total_variation < math.inf:
             raise InputError(f"total_variation is {self.total_variation}; it must be 0 or more")
-        if not self.seeds:
-            raise InputError("seeds is empty; give at least one, for example --seeds [0]")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or not all(0 <= s < 2**32 for s in self.seeds):
+            raise InputError(
+                f"seeds are {list(self.seeds)}; give at least one, each once, from 0 to {2**32 - 1}: --seeds [0,1]"
+            )
         if self.topk.blend != 1 or self.topk.mean_replace or self.topk.after is not None:
             raise InputError("synthesis applies Top-K at --layers; topk.after, blend and mean_replace do not apply")
 
@@ -141,7 +144,7 @@ def _single(config: Texture | Reconstruct, kind: Kind) -> list[dict[str, Any]]:
     config.check()
     tasks = [
         Task(name, pixels, kind, config.topk, seed, config.steps)
-        for name, pixels in read_targets(config)
+        for name, pixels in read_targets(config, Path(config.out))
         for seed in config.seeds
     ]
     return synthesise(tasks, config, Path(config.out))
@@ -153,7 +156,7 @@ def figure(config: Figure) -> list[dict[str, Any]]:
     from sparseshape_jax.synthesis.synthesise import Task, synthesise
 
     config.check()
-    targets = read_targets(config)
+    targets = read_targets(config, Path(config.out))
     steps: dict[Kind, int] = {"texture": config.texture_steps, "reconstruction": config.reconstruction_steps}
     rows = [
         (
@@ -173,8 +176,10 @@ def figure(config: Figure) -> list[dict[str, Any]]:
     return results
 
 
-def read_targets(config: Synthesis) -> "list[tuple[str, np.ndarray]]":
+def read_targets(config: Synthesis, out: Path) -> "list[tuple[str, np.ndarray]]":
     """The images to match: names (unique) and pixels, (h, w, 3) float32 in [0, 1], upright, at the size asked for.
+
+    What lies in `out` does not count: a rerun must not take the results of the run before for photographs.
 
     Raises:
         InputError: no image, one that cannot be decoded, or one too small, too large or too long and narrow.
@@ -182,7 +187,11 @@ def read_targets(config: Synthesis) -> "list[tuple[str, np.ndarray]]":
     from sparseshape_jax.data.folders import image_files
 
     source = Path(config.images) if config.images is not None else default_image()
-    paths = list(image_files(source)) if source.is_dir() else [source]
+    paths = [source]
+    if source.is_dir():
+        paths = [path for path in image_files(source) if not path.resolve().is_relative_to(out.resolve())]
+        if not paths:
+            raise InputError(f"the images in {source} lie in the output folder; give another one with --out")
     names = [path.stem for path in paths]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"several images in {source} are called {', '.join(repeated)}; rename them")

@@ -5,6 +5,7 @@ Source: Gatys et al. (2015) for textures, Mahendran & Vedaldi (2015) for reconst
 matrix is divided by C·H·W, every layer's squared differences are summed and multiplied by 10⁹ / 4.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -47,7 +48,7 @@ def terms_for(kind: Kind, activations: Sequence[str], weights: Sequence[float] |
         InputError: as many weights as activations are needed; they must not be negative.
     """
     weights = (1.0,) * len(activations) if weights is None else tuple(weights)
-    if len(weights) != len(activations) or not activations or not all(weight >= 0 for weight in weights):
+    if len(weights) != len(activations) or not activations or not all(0 <= weight < math.inf for weight in weights):
         raise InputError(
             f"got {len(activations)} layers and the layer weights {list(weights)};"
             " give at least one layer, and for each a weight of 0 or more"

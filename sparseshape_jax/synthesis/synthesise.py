@@ -1,7 +1,7 @@
 """From tasks to images: what is left to do, in batches that one program can serve.
 
 What a task's result depends on is hashed into its fingerprint. A rerun skips results that have the same one and goes
-on with an unfinished batch from its last saved state.
+on with an unfinished batch from its last saved state. Results of other runs in the same folder stay, with their rows.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from sparseshape_jax.synthesis.workshop import Task, Workshop
 
 
 def synthesise(tasks: Sequence[Task], config: Synthesis, out: Path) -> list[dict[str, Any]]:
-    """Make every task's image in `out` and return the rows of its `summary.json`.
+    """Make every task's image in `out` and return their rows of its `summary.json`.
 
     Each row: image, objective, fraction, keep, seed, file, `losses` (one per evaluation, in the reference's units),
     evaluations, iterations, seconds, status and fingerprint.
@@ -36,32 +36,35 @@ def synthesise(tasks: Sequence[Task], config: Synthesis, out: Path) -> list[dict
     folder = output.prepare_folder(out)
     output.write_config(folder / "config.yaml", config)
 
-    prints = {task.stem: _fingerprint(task, workshop.facts) for task in tasks}
-    earlier = output.read_json(folder / "summary.json") or []
-    rows = {
-        row["file"]: row
-        for row in earlier
-        if row["fingerprint"] in prints.values() and (folder / row["file"]).is_file()
-    }
-    remaining = [task for task in tasks if f"{task.stem}.png" not in rows]
+    prints = {task.file: _fingerprint(task, workshop.facts) for task in tasks}
+    rows = _earlier_rows(folder)
+    remaining = [task for task in tasks if rows.get(task.file, {}).get("fingerprint") != prints[task.file]]
     with tqdm(total=sum(task.steps for task in tasks) * config.octaves, unit="evaluation", smoothing=0.05) as progress:
         progress.update(sum(task.steps for task in tasks if task not in remaining) * config.octaves)
         for batch in _batches(remaining, config.batch_size):
             progress.set_description(f"{batch[0].kind} of {', '.join(dict.fromkeys(task.name for task in batch))}")
-            fingerprints = [prints[task.stem] for task in batch]
-            state_file = folder / f".state-{_hash(fingerprints)[:16]}.npz"
+            state_file = folder / f".state-{_hash([prints[task.file] for task in batch])[:16]}.npz"
             for task, row in zip(batch, workshop.make(batch, folder, state_file, progress), strict=True):
-                rows[row["file"]] = row | {"fingerprint": prints[task.stem]}
+                rows[task.file] = row | {"fingerprint": prints[task.file]}
             output.write_json(folder / "summary.json", list(rows.values()))
             state_file.unlink(missing_ok=True)
-    done = [rows[f"{task.stem}.png"] for task in tasks]
-    output.write_json(folder / "summary.json", done)
-    pictures.draw_losses(folder, done)
-    for row in done:
+    done = {task.file: rows[task.file] for task in tasks}
+    output.write_json(folder / "summary.json", list((done | rows).values()))
+    for leftover in folder.glob(".*state-*.npz"):  # of runs that were killed and that nobody went on with
+        leftover.unlink(missing_ok=True)
+    pictures.draw_losses(folder, list(done.values()))
+    for row in done.values():
         if row["status"] not in ("budget", "converged"):
             print(f"{row['file']}: {row['status']} after {row['evaluations']} evaluations; the best point was kept")
     print(f"{len(done)} images, their losses and the settings are in {folder}")
-    return done
+    return list(done.values())
+
+
+def _earlier_rows(folder: Path) -> dict[str, dict[str, Any]]:
+    """The rows of the summary in `folder`, by file, as far as the files are there."""
+    rows = output.read_json(folder / "summary.json") or []
+    rows = [row for row in rows if isinstance(row, dict) and "file" in row]
+    return {row["file"]: row for row in rows if (folder / row["file"]).is_file()}
 
 
 def _batches(tasks: Sequence[Task], size: int) -> Iterator[list[Task]]:

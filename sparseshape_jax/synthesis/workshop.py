@@ -6,7 +6,7 @@ All images of a batch have the same size and objective; what their Top-K keeps m
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,11 @@ class Task:
         """The result's file name, without its ending."""
         return f"{self.name}_{self.kind}_{self.top_k.keep}-{self.top_k.fraction:g}_seed{self.seed}"
 
+    @property
+    def file(self) -> str:
+        """The result's file name."""
+        return f"{self.stem}.png"
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -93,6 +98,7 @@ class Workshop:
         self.start = read_pixels(Path(config.start_image), config.size) if config.start_image else None
         self.optimiser = lbfgs(history=config.history) if config.optimiser == "lbfgs" else adam()
         # The same function objects for the same kind of batch, so that a compiled program is found again.
+        self._statistics = cache(self._statistics_of)
         self._losses = cache(self._losses_of)
         self._value_and_grad = cache(lambda kind, top_k: objective.per_image_value_and_grad(self._losses(kind, top_k)))
 
@@ -102,6 +108,7 @@ class Workshop:
         settings = ("pooling", "layer_weights", "start", "bounds", "total_variation", "optimiser", "history", "octaves")
         return {
             "weights": self.loaded.sha256,
+            "preprocessing": asdict(self.loaded.preprocessing),
             "layers": self.layers,
             "start image": None if self.start is None else hashlib.sha256(self.start.tobytes()).hexdigest(),
             **{name: getattr(self.config, name) for name in (*settings, "match_histogram")},
@@ -122,6 +129,9 @@ class Workshop:
         """Make one batch's images in `folder`, going on from `state_file` if it is there; return their summary rows."""
         state = State.read(state_file, state_file.stem, len(tasks))
         progress.update(len(tasks) * state.evaluations)
+        if self.config.snapshots and not state.evaluations:
+            for stale in [file for task in tasks for file in _snapshots(folder, task).glob("*.png")]:
+                stale.unlink()
         result: Minimum | None = None
         while state.octave < self.config.octaves:
             problem = self._problem(tasks, state)
@@ -135,7 +145,7 @@ class Workshop:
         for index, (task, image) in enumerate(zip(tasks, state.images, strict=True)):
             if self.config.match_histogram and np.isfinite(image).all():
                 image = pictures.match_histogram(image, task.target)
-            write_png(folder / f"{task.stem}.png", image)
+            write_png(folder / task.file, image)
             if self.config.snapshots:
                 pictures.write_gif(_snapshots(folder, task), folder / f"{task.stem}.gif")
             losses = np.concatenate([part[index] for part in state.losses])
@@ -146,8 +156,8 @@ class Workshop:
                     "fraction": task.top_k.fraction,
                     "keep": task.top_k.keep,
                     "seed": task.seed,
-                    "file": f"{task.stem}.png",
-                    "losses": losses[~np.isnan(losses)].tolist(),
+                    "file": task.file,
+                    "losses": losses[np.isfinite(losses)].tolist(),
                     "evaluations": int(state.counts[0, index]),
                     "iterations": int(state.counts[1, index]),
                     "seconds": round(state.seconds / len(tasks), 3),
@@ -173,7 +183,8 @@ class Workshop:
             nonlocal seen
             progress.update(len(tasks) * (before + done - seen))
             seen = before + done
-            progress.set_postfix_str(f"loss {np.nanmean(run.losses[:, -1]):.4f} of the start's", refresh=False)
+            best = np.mean(np.asarray(run.state.record.best_value))
+            progress.set_postfix_str(f"loss {best:.4f} of the start's", refresh=False)
             state.seconds = time.monotonic() - began
             if done % SAVED_EVERY == 0:
                 state.pause(run)
@@ -216,16 +227,20 @@ class Workshop:
         else:
             low, high = (normalise(jnp.full((len(tasks), 1, 1, 3), value)) for value in (0.0, 1.0))
         kind, top_k = tasks[0].kind, _shared_top_k(tasks)
-        terms = objective.terms_for(kind, self.layers, self.config.layer_weights)
         keep = jnp.asarray([KEEPS.index(task.top_k.keep) for task in tasks])
-        statistics = jax.jit(
-            lambda state, images, keep: objective.target_statistics(self._network(state), images, terms, top_k, keep)
-        )
-        per_image = {"targets": statistics(self.state, normalised, keep), "keep": keep, "low": low, "high": high}
+        wanted = self._statistics(kind, top_k)(self.state, normalised, keep)
+        per_image = {"targets": wanted, "keep": keep, "low": low, "high": high}
         return Problem(kind, top_k, pixels.to_params(normalise(jnp.asarray(start)), low, high, bounds), per_image)
 
     def _network(self, state: Any) -> Any:
         return nnx.merge(self.graphdef, state, copy=True)
+
+    def _statistics_of(self, kind: Kind, top_k: TopK) -> Callable[..., list[Array]]:
+        """The compiled function from normalised images to what their terms want."""
+        terms = objective.terms_for(kind, self.layers, self.config.layer_weights)
+        return jax.jit(
+            lambda state, images, keep: objective.target_statistics(self._network(state), images, terms, top_k, keep)
+        )
 
     def _losses_of(self, kind: Kind, top_k: TopK) -> Callable[..., Float[Array, " n"]]:
         """The function from params to losses in units of each image's `scale`."""

