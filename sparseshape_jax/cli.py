@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from sparseshape_jax.errors import InputError
@@ -66,7 +65,7 @@ def main(description: str, jobs: Mapping[str, Job], arguments: Sequence[str] | N
 
 def _settings(parser: _Parser, jobs: Mapping[str, Job], arguments: Sequence[str] | None) -> tuple[str, Any]:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    sequences = {flag: read for job in jobs.values() for flag, read in _sequence_flags(job.settings)}
+    sequences = dict(item for job in jobs.values() for item in _sequence_flags(job.settings))
     try:
         parsed = parser.parse_args(_as_lists(arguments, sequences))
         job = jobs[parsed.job]
@@ -82,38 +81,35 @@ def _settings(parser: _Parser, jobs: Mapping[str, Job], arguments: Sequence[str]
         raise InputError(_bad_input(error) or "; ".join(causes) or str(error)) from None
 
 
-def _sequence_flags(settings: type, prefix: str = "--") -> Iterator[tuple[str, Callable[[str], Any]]]:
-    """The flags that take several values, and how each of these is read."""
+def _sequence_flags(settings: type, prefix: str = "--") -> Iterator[tuple[str, Callable[[str], str]]]:
+    """The flags that take several values, and how to write each of these in a YAML list."""
     for name, hint in get_type_hints(settings).items():
         if is_dataclass(hint):
             yield from _sequence_flags(hint if isinstance(hint, type) else type(hint), f"{prefix}{name}.")
         for option in (hint, *get_args(hint)):
             if get_origin(option) is tuple:
-                yield prefix + name, str if get_args(option)[0] is str else _yaml
+                yield prefix + name, _quoted if get_args(option)[0] is str else str
 
 
-def _yaml(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text  # not YAML; the setting's type will say what it should be
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
-def _as_lists(arguments: Sequence[str], sequences: Mapping[str, Callable[[str], Any]]) -> list[str]:
+def _as_lists(arguments: Sequence[str], sequences: Mapping[str, Callable[[str], str]]) -> list[str]:
     """Let `--records A B` stand for `--records [A,B]`, wherever a setting takes several values."""
     joined: list[str] = []
-    values: list[Any] | None = None
-    read: Callable[[str], Any] = str
+    values: list[str] | None = None
+    write: Callable[[str], str] = str
     for argument in (*arguments, "--"):
         if values is not None and (argument.startswith("--") or argument.startswith("[")):
-            joined += [json.dumps(values, default=str)] if values else []
+            joined += [f"[{', '.join(values)}]"] if values else []
             values = None
         if values is not None:
-            values.append(read(argument))
+            values.append(write(argument))
             continue
         joined.append(argument)
         if argument in sequences:
-            values, read = [], sequences[argument]
+            values, write = [], sequences[argument]
     return joined[:-1]
 
 

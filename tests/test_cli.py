@@ -175,7 +175,7 @@ def test_print_config_reads_back(run, tmp_path):
         (["paint", "--dry", "maybe"], "--dry: Expected a bool. Got value: maybe"),
         (["paint", "--colour", "green"], "--colour: Expected one of 'red', 'blue'. Got value: green"),
         (["paint", "--fractions", "nan"], "--fractions: Expected a float or TopK. Got value: nan"),
-        (["paint", "--fractions", "@"], "--fractions: Expected a float or TopK. Got value: @"),
+        (["paint", "--fractions", "@"], r"--fractions: Expected a tuple. Got value: \[@\]"),
         (["paint", "--fractions", "2024-01-01"], "--fractions: Expected a float or TopK. Got value: 2024-01-01"),
         (["paint", "--fractions", "[{fraktion: 0.2}]"], "'fraktion' is not accepted"),
         (["paint", "--fractions", "[{fraction: 2}]"], r"the keep fraction is 2.0; it must lie in \(0, 1\]"),

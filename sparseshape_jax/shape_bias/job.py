@@ -182,7 +182,7 @@ def _facts(classifier: "Classifier", config: ShapeBias, pixels: str) -> dict[str
         return None
     return {
         **classifier.provenance,
-        "top_k": classifier.spec.to_config(),
+        "top_k": None if classifier.spec.is_identity else classifier.spec.to_config(),
         "compute_dtype": config.compute_dtype,
         "stimuli_sha256": pixels,
         "versions": {package: version(package) for package in ("sparseshape-jax", "jax", "flax")},
