@@ -39,11 +39,11 @@ def build(architecture: str, *, rngs: nnx.Rngs, **options: Any) -> Network:
         options: the architecture's own (`num_classes`, `trunk_only`, `pooling`, `dtype`, …).
 
     Raises:
-        InputError: an unknown architecture, or an option that it does not have.
+        InputError: an unknown architecture, an option that it does not have, or a value that the option cannot have.
     """
     if architecture not in ARCHITECTURES:
         raise InputError(f"there is no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
     try:
         return ARCHITECTURES[architecture](rngs=rngs, **options)
     except TypeError as error:
-        raise InputError(f"{architecture} cannot be built with {', '.join(options)}: {error}") from None
+        raise InputError(f"{architecture} cannot be built with {', '.join(options)}: {error}") from error

@@ -3,11 +3,11 @@
 All take NHWC arrays, any float dtype.
 """
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
@@ -35,8 +35,9 @@ def _pool(x: Array, window: int, stride: int, start: float, combine: Any, paddin
             missing = 0
         pads.append((padding, padding + missing))
     pads.append((0, 0))
+    # A NumPy scalar, because JAX can differentiate the reduction only if it sees the neutral element.
     return lax.reduce_window(
-        x, jnp.asarray(start, x.dtype), combine, (1, window, window, 1), (1, stride, stride, 1), pads
+        x, np.asarray(start, x.dtype), combine, (1, window, window, 1), (1, stride, stride, 1), pads
     )
 
 
@@ -51,13 +52,11 @@ def adaptive_average_pool(x: Float[Array, "n h w c"], size: int) -> Float[Array,
     return jnp.einsum("ah,nhwc,bw->nabc", rows, x, columns, precision=lax.Precision.HIGHEST)
 
 
-def _averages(extent: int, size: int) -> list[list[float]]:
+def _averages(extent: int, size: int) -> np.ndarray:
     """The (size, extent) matrix whose row i averages cell i."""
-    matrix = []
-    for cell in range(size):
-        first, last = cell * extent // size, math.ceil((cell + 1) * extent / size)
-        matrix.append([1 / (last - first) if first <= index < last else 0.0 for index in range(extent)])
-    return matrix
+    cell, index = np.ogrid[:size, :extent]
+    first, end = cell * extent // size, -(-(cell + 1) * extent // size)
+    return ((first <= index) & (index < end)) / (end - first)
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -73,11 +72,11 @@ class BatchNorm(nnx.BatchNorm):
             features, momentum=0.9, epsilon=1e-5, axis_name=axis_name, dtype=dtype, use_fast_variance=False, rngs=rngs
         )
 
-    def __call__(self, x: Array, **options: Any) -> Array:  # type: ignore[override]
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:  # type: ignore[override]
         if self.use_running_average:
-            return super().__call__(x, **options)
+            return super().__call__(x)
         before = self.var[...]
-        y = super().__call__(x, **options)
+        y = super().__call__(x)
         count = x.size // x.shape[-1]
         if self.axis_name is not None:
             count = count * lax.axis_size(self.axis_name)

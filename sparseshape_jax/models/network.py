@@ -4,6 +4,7 @@ Everything this project does is done *at a name*: Top-K is applied at names, tex
 pass stops at a name. An architecture is a subclass that lists its steps; nothing else is needed for all of that.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ClassVar
 
@@ -43,7 +44,7 @@ class Network(nnx.Module):
             at: what to apply at which activation, for example `{"pool1": TopK(0.2)}`. The layers after see its result.
 
         Raises:
-            InputError: a name that the network does not have, or an input too small for it.
+            InputError: a name that the network does not have, or images that are too small for it or no such array.
         """
         last = self.names[-1]
         return self.activations(images, (last,), at=at)[last]
@@ -58,11 +59,13 @@ class Network(nnx.Module):
         if not wanted:
             return {}
         last = max(wanted, key=self.names.index)
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise InputError(f"images have shape {tuple(images.shape)}; {self.architecture} takes (N, H, W, 3)")
         collected = {}
         x = images
         for name, function in self.steps():
             x = function(x)
-            if 0 in x.shape:
+            if 0 in x.shape[1:]:
                 raise InputError(
                     f"images of {images.shape[1]}×{images.shape[2]} pixels are too small for {self.architecture}:"
                     f" nothing is left at {name}; give larger ones"
@@ -87,4 +90,4 @@ class Network(nnx.Module):
 
 def flatten(x: Float[Array, "n h w c"]) -> Float[Array, "n hwc"]:
     """Flatten in NHWC order; imported linear layers are permuted from torch's CHW once, when they are read."""
-    return x.reshape(x.shape[0], -1)
+    return x.reshape(len(x), math.prod(x.shape[1:]))

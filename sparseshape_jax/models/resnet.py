@@ -93,8 +93,12 @@ class ResNet(Network):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ) -> None:
+        if stem not in ("imagenet", "cifar"):
+            raise InputError(f"stem is {stem!r}; it can be imagenet or cifar")
+        if not width > 0:
+            raise InputError(f"width is {width}; it must be above 0")
         self.architecture = f"resnet{depth}" + ("_code_spec" if stem == "cifar" else "")
-        self.depth, self.stem, self.trunk_only = depth, stem, trunk_only
+        self.depth, self.stem, self.image_size, self.trunk_only = depth, stem, image_size, trunk_only
         bottleneck = depth >= BOTTLENECK_FROM
         features = [max(1, round(base * width)) for base in (64, 128, 256, 512)]
 
@@ -139,4 +143,13 @@ class ResNet(Network):
             yield "avgpool", lambda x: x.mean(axis=(1, 2), keepdims=True)
         else:
             yield "avgpool", partial(average_pool, window=4, stride=4)
-        yield "logits", lambda x: self.fc(flatten(x))
+        yield "logits", self._classify
+
+    def _classify(self, x: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:
+        x = flatten(x)
+        if x.shape[1] != self.fc.in_features:
+            raise InputError(
+                f"this {self.architecture} was built for images of {self.image_size}×{self.image_size} pixels and can"
+                " classify no others; give that size, or build it with another image_size"
+            )
+        return self.fc(x)

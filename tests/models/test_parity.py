@@ -1,0 +1,187 @@
+"""Every network against torch, with the same random weights: each activation, and not only the last.
+
+The tolerance is 1e-4 of an activation's largest magnitude. Measured deviations are below 1e-5: both sum the same
+products in float32, in different orders.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from sparseshape_jax import TopK, models
+from sparseshape_jax.placement import place
+from sparseshape_jax.weights.assign import assign, export
+from sparseshape_jax.weights.load import abstract
+
+CLASSES = 7
+SQUARE, OBLONG = (224, 224), (131, 97)
+
+
+def images(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(*shape, 3)).astype(np.float32)
+
+
+def twin(oracle, architecture: str, **options) -> models.Network:
+    """Our network with the oracle's weights, in eval mode."""
+    model = abstract(architecture, num_classes=CLASSES, **options)
+    assign(model, oracle.arrays())
+    model.eval()
+    return model
+
+
+def assert_equal(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], tolerance: float = 1e-4) -> None:
+    assert set(ours) == set(theirs)
+    for name, expected in theirs.items():
+        assert ours[name].shape == expected.shape, name
+        error = np.abs(ours[name] - expected).max() / np.abs(expected).max()
+        assert error < tolerance, f"{name} is off by {error:.1e}"
+
+
+@pytest.fixture(scope="module", params=["alexnet", "vgg16", "vgg11_bn", "resnet18", "resnet50", "squeezenet1_1"])
+def pair(request, torchvision_oracle):
+    """A torchvision network and ours, with the same weights."""
+    theirs = torchvision_oracle(request.param, num_classes=CLASSES)
+    return theirs, twin(theirs, request.param)
+
+
+@pytest.mark.parametrize("size", [SQUARE, OBLONG], ids=str)
+def test_every_activation_equals_torchvisions(pair, run, size):
+    theirs, ours = pair
+    batch = images(1, *size)
+    assert_equal(run(ours, batch), theirs.activations(batch))
+
+
+@pytest.mark.parametrize("architecture", ["alexnet", "resnet18", "squeezenet1_1"])
+def test_top_k_changes_what_follows_as_in_torch(torchvision_oracle, torch_top_k, run, architecture):
+    """In double precision, since rounding would swap neighbours in rank here and there.
+
+    Overlapping max pools give the same value to neighbouring positions, so that the lower index is put to the test.
+    """
+    theirs = torchvision_oracle(architecture, num_classes=CLASSES)
+    ours = twin(theirs, architecture)
+    theirs.network.double()
+    batch = images(1, *OBLONG).astype(np.float64)
+    at = place(TopK(0.2, method="top_k"), ours)  # compiles fast; both methods agree bit for bit
+    expected = theirs.activations(batch, at={name: lambda x: torch_top_k(x, 0.2) for name in at})
+    assert_equal(run(ours, batch, at=at, double=True), expected, tolerance=1e-10)
+    for name in at:
+        kept = np.count_nonzero(expected[name], axis=(1, 2))
+        assert kept.max() <= max(1, int(0.2 * np.prod(expected[name].shape[1:3])))
+
+
+def code_spec(torch):
+    """ResNet-18 as the paper's code has it, from its description: a CIFAR ResNet, here on 64-pixel images."""
+    nn = torch.nn
+
+    class Block(nn.Module):
+        def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(outputs)
+            self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+            self.bn2 = nn.BatchNorm2d(outputs)
+            self.shortcut = nn.Sequential()
+            if stride > 1:
+                self.shortcut = nn.Sequential(
+                    nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+                )
+
+        def forward(self, x):
+            y = torch.relu(self.bn1(self.conv1(x)))
+            return torch.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+    class CodeSpec(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(64)
+            self.relu = nn.ReLU()
+            self.layer1 = nn.Sequential(Block(64, 64, 1), Block(64, 64, 1))
+            self.layer2 = nn.Sequential(Block(64, 128, 2), Block(128, 128, 1))
+            self.layer3 = nn.Sequential(Block(128, 256, 2), Block(256, 256, 1))
+            self.layer4 = nn.Sequential(Block(256, 512, 2), Block(512, 512, 1))
+            self.avgpool = nn.AvgPool2d(4)
+            self.linear = nn.Linear(512 * (64 // 8 // 4) ** 2, CLASSES)
+
+        def forward(self, x):
+            x = self.relu(self.bn1(self.conv1(x)))
+            x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+            return self.linear(self.avgpool(x).flatten(1))
+
+    return CodeSpec()
+
+
+@pytest.fixture(scope="module")
+def code_spec_pair(torch, oracle):
+    theirs = oracle(lambda: code_spec(torch))
+    return theirs, twin(theirs, "resnet18_code_spec", image_size=64)
+
+
+def test_code_spec_equals_its_description(code_spec_pair, run):
+    theirs, ours = code_spec_pair
+    batch = images(2, 64, 64)
+    assert_equal(run(ours, batch), theirs.activations(batch))
+
+
+def test_code_spec_at_224_has_a_classifier_of_25088_inputs():
+    assert abstract("resnet18_code_spec").fc.in_features == 25_088
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet18_code_spec"])
+def test_train_mode_equals_torch(torchvision_oracle, code_spec_pair, architecture):
+    """Batch statistics are used, and the running ones move as torch's do (unbiased variance)."""
+    if architecture == "resnet18":
+        theirs = torchvision_oracle(architecture, num_classes=CLASSES)
+        ours = twin(theirs, architecture)
+    else:
+        theirs, ours = code_spec_pair
+    batch = images(4, 64, 64)
+    theirs.network.train()
+    ours.train()
+    before = theirs.arrays()
+    expected = theirs.activations(batch)["logits"]
+    graphdef, params, rest = nnx.split(ours, nnx.Param, ...)
+
+    @jax.jit
+    def step(params, rest, batch):
+        model = nnx.merge(graphdef, params, rest, copy=True)
+        return model(batch), nnx.state(model, nnx.BatchStat)
+
+    logits, statistics = step(params, rest, batch)
+    nnx.update(ours, statistics)
+    assert_equal({"logits": np.asarray(logits)}, {"logits": expected})
+    after, exported = theirs.arrays(), export(ours)
+    running = [name for name in after if "running" in name]
+    assert len(running) == 40
+    for name in running:
+        assert np.abs(after[name] - before[name]).max() > 1e-2
+        np.testing.assert_allclose(exported[name], after[name], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_average_pooling_equals_torch(torch, torchvision_oracle, run):
+    """Gatys' switch: the five max pools of a VGG become average pools."""
+    theirs = torchvision_oracle("vgg11", num_classes=CLASSES)
+    for index, module in enumerate(theirs.network.features):
+        if isinstance(module, torch.nn.MaxPool2d):
+            theirs.network.features[index] = torch.nn.AvgPool2d(2)
+    names = ["relu1_1", "pool1", "pool2", "pool5"]
+    batch = images(1, *OBLONG)
+    ours = abstract("vgg11", trunk_only=True, pooling="average")
+    assign(ours, theirs.arrays(), trunk_only=True)
+    expected = theirs.activations(batch)
+    assert_equal(run(ours, batch, names), {name: expected[name] for name in names})
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "squeezenet1_1"])
+def test_bfloat16_computes_nearby_and_keeps_float32_parameters(torchvision_oracle, run, architecture):
+    """bfloat16 has 8 bits: each layer rounds by up to 0.4 %, which 18 layers turn into a few percent of the largest."""
+    theirs = torchvision_oracle(architecture, num_classes=CLASSES)
+    ours = twin(theirs, architecture, dtype=jnp.bfloat16)
+    weights = jax.tree.leaves(nnx.state(ours, (nnx.Param, nnx.BatchStat)))
+    assert all(array.dtype == jnp.float32 for array in weights)
+    batch = images(2, *OBLONG)
+    computed = run(ours, batch)
+    assert all(array.dtype == jnp.bfloat16 for array in computed.values())
+    assert_equal({n: a.astype(np.float32) for n, a in computed.items()}, theirs.activations(batch), tolerance=5e-2)
