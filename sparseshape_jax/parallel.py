@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Function = Callable[[Any, tuple[Any, Any]], Any]
 
@@ -25,12 +27,15 @@ def over_devices(function: Function) -> Function:
     if len(devices) == 1:
         return jax.jit(function, donate_argnums=0)
     mapped = jax.pmap(function, in_axes=(0, (0, None)), devices=devices, donate_argnums=0)
+    # One part on each device, where pmap wants them: what reshaping makes of its results may lie elsewhere.
+    apart = NamedSharding(Mesh(np.asarray(devices), ("device",)), PartitionSpec("device"))
 
     def call(carry: Any, args: tuple[Any, Any]) -> Any:
         per_image, shared = args
         batch = jax.tree.leaves(carry)[0].shape[0]
         split = jax.tree.map(lambda array: _split(jnp.asarray(array), len(devices)), (carry, per_image))
-        result = mapped(split[0], (split[1], shared))
+        carry, per_image = jax.device_put(split, apart)
+        result = mapped(carry, (per_image, shared))
         return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:])[:batch], result)
 
     return call
