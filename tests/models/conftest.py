@@ -45,7 +45,10 @@ def modules_by_our_names(network) -> dict[str, Any]:
     else:
         names = ALEXNET.split(", ") if kind == "AlexNet" else vgg_features(network.features)
         head = (1, 2, 4, 5) if kind == "AlexNet" else (0, 1, 3, 4)
-        modules = dict(zip(names, network.features, strict=True)) | {"avgpool": network.avgpool}
+        modules = dict(zip(names, network.features, strict=True))
+        if not len(network.classifier):  # a trunk
+            return modules
+        modules |= {"avgpool": network.avgpool}
         modules |= {
             name: network.classifier[index] for name, index in zip(("fc6", "relu6", "fc7", "relu7"), head, strict=True)
         }
@@ -132,8 +135,18 @@ def oracle(torch) -> Callable[[Callable[[], Any]], Oracle]:
 
 @pytest.fixture(scope="session")
 def torchvision_oracle(torch, torchvision) -> Callable[..., Oracle]:
-    """Makes an `Oracle` of one of torchvision's networks, by name."""
-    return lambda name, **options: Oracle(torch, lambda: torchvision.models.get_model(name, **options))
+    """Makes an `Oracle` of one of torchvision's networks, by name; AlexNet and VGG also as light trunks."""
+
+    def make(name: str, *, trunk_only: bool = False, **options) -> Oracle:
+        def build():
+            network = torchvision.models.get_model(name, **options)
+            if trunk_only:
+                network.avgpool, network.classifier = torch.nn.Identity(), torch.nn.Sequential()
+            return network
+
+        return Oracle(torch, build)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from sparseshape_jax.placement import place
 from sparseshape_jax.weights.assign import assign, export
 from sparseshape_jax.weights.load import abstract
 
-CLASSES = 7
 SQUARE, OBLONG = (224, 224), (131, 97)
 
 
@@ -25,7 +24,7 @@ def images(*shape: int, seed: int = 0) -> np.ndarray:
 
 def twin(oracle, architecture: str, **options) -> models.Network:
     """Our network with the oracle's weights, in eval mode."""
-    model = abstract(architecture, num_classes=CLASSES, **options)
+    model = abstract(architecture, **options)
     assign(model, oracle.arrays())
     model.eval()
     return model
@@ -39,11 +38,26 @@ def assert_equal(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], tol
         assert error < tolerance, f"{name} is off by {error:.1e}"
 
 
-@pytest.fixture(scope="module", params=["alexnet", "vgg16", "vgg11_bn", "resnet18", "resnet50", "squeezenet1_1"])
+WHOLE, TRUNK = {"num_classes": 7}, {"trunk_only": True}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("alexnet", WHOLE),
+        ("vgg16", WHOLE),
+        ("vgg11_bn", TRUNK),
+        ("resnet18", WHOLE),
+        ("resnet50", WHOLE),
+        ("squeezenet1_1", WHOLE),
+    ],
+    ids=lambda param: param[0],
+)
 def pair(request, torchvision_oracle):
     """A torchvision network and ours, with the same weights."""
-    theirs = torchvision_oracle(request.param, num_classes=CLASSES)
-    return theirs, twin(theirs, request.param)
+    architecture, options = request.param
+    theirs = torchvision_oracle(architecture, **options)
+    return theirs, twin(theirs, architecture, **options)
 
 
 @pytest.mark.parametrize("size", [SQUARE, OBLONG], ids=str)
@@ -53,14 +67,16 @@ def test_every_activation_equals_torchvisions(pair, run, size):
     assert_equal(run(ours, batch), theirs.activations(batch))
 
 
-@pytest.mark.parametrize("architecture", ["alexnet", "resnet18", "squeezenet1_1"])
-def test_top_k_changes_what_follows_as_in_torch(torchvision_oracle, torch_top_k, run, architecture):
+@pytest.mark.parametrize(
+    ("architecture", "options"), [("alexnet", TRUNK), ("resnet18", WHOLE), ("squeezenet1_1", WHOLE)]
+)
+def test_top_k_changes_what_follows_as_in_torch(torchvision_oracle, torch_top_k, run, architecture, options):
     """In double precision, since rounding would swap neighbours in rank here and there.
 
     Overlapping max pools give the same value to neighbouring positions, so that the lower index is put to the test.
     """
-    theirs = torchvision_oracle(architecture, num_classes=CLASSES)
-    ours = twin(theirs, architecture)
+    theirs = torchvision_oracle(architecture, **options)
+    ours = twin(theirs, architecture, **options)
     theirs.network.double()
     batch = images(1, *OBLONG).astype(np.float64)
     at = place(TopK(0.2, method="top_k"), ours)  # compiles fast; both methods agree bit for bit
@@ -103,7 +119,7 @@ def code_spec(torch):
             self.layer3 = nn.Sequential(Block(128, 256, 2), Block(256, 256, 1))
             self.layer4 = nn.Sequential(Block(256, 512, 2), Block(512, 512, 1))
             self.avgpool = nn.AvgPool2d(4)
-            self.linear = nn.Linear(512 * (64 // 8 // 4) ** 2, CLASSES)
+            self.linear = nn.Linear(512 * (64 // 8 // 4) ** 2, 7)
 
         def forward(self, x):
             x = self.relu(self.bn1(self.conv1(x)))
@@ -116,7 +132,7 @@ def code_spec(torch):
 @pytest.fixture(scope="module")
 def code_spec_pair(torch, oracle):
     theirs = oracle(lambda: code_spec(torch))
-    return theirs, twin(theirs, "resnet18_code_spec", image_size=64)
+    return theirs, twin(theirs, "resnet18_code_spec", image_size=64, **WHOLE)
 
 
 def test_code_spec_equals_its_description(code_spec_pair, run):
@@ -133,8 +149,8 @@ def test_code_spec_at_224_has_a_classifier_of_25088_inputs():
 def test_train_mode_equals_torch(torchvision_oracle, code_spec_pair, architecture):
     """Batch statistics are used, and the running ones move as torch's do (unbiased variance)."""
     if architecture == "resnet18":
-        theirs = torchvision_oracle(architecture, num_classes=CLASSES)
-        ours = twin(theirs, architecture)
+        theirs = torchvision_oracle(architecture, **WHOLE)
+        ours = twin(theirs, architecture, **WHOLE)
     else:
         theirs, ours = code_spec_pair
     batch = images(4, 64, 64)
@@ -162,26 +178,23 @@ def test_train_mode_equals_torch(torchvision_oracle, code_spec_pair, architectur
 
 def test_average_pooling_equals_torch(torch, torchvision_oracle, run):
     """Gatys' switch: the five max pools of a VGG become average pools."""
-    theirs = torchvision_oracle("vgg11", num_classes=CLASSES)
+    theirs = torchvision_oracle("vgg11", **TRUNK)
     for index, module in enumerate(theirs.network.features):
         if isinstance(module, torch.nn.MaxPool2d):
             theirs.network.features[index] = torch.nn.AvgPool2d(2)
-    names = ["relu1_1", "pool1", "pool2", "pool5"]
     batch = images(1, *OBLONG)
-    ours = abstract("vgg11", trunk_only=True, pooling="average")
-    assign(ours, theirs.arrays(), trunk_only=True)
-    expected = theirs.activations(batch)
-    assert_equal(run(ours, batch, names), {name: expected[name] for name in names})
+    ours = twin(theirs, "vgg11", pooling="average", **TRUNK)
+    assert_equal(run(ours, batch), theirs.activations(batch))
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "squeezenet1_1"])
-def test_bfloat16_computes_nearby_and_keeps_float32_parameters(torchvision_oracle, run, architecture):
-    """bfloat16 has 8 bits: each layer rounds by up to 0.4 %, which 18 layers turn into a few percent of the largest."""
-    theirs = torchvision_oracle(architecture, num_classes=CLASSES)
-    ours = twin(theirs, architecture, dtype=jnp.bfloat16)
+def test_bfloat16_computes_nearby_and_keeps_float32_parameters(torchvision_oracle, run):
+    """bfloat16 has 8 bits: each layer rounds by up to 0.4 %, which 18 layers turn into 2.7 % of the largest."""
+    theirs = torchvision_oracle("resnet18", **WHOLE)
+    ours = twin(theirs, "resnet18", dtype=jnp.bfloat16, **WHOLE)
     weights = jax.tree.leaves(nnx.state(ours, (nnx.Param, nnx.BatchStat)))
     assert all(array.dtype == jnp.float32 for array in weights)
     batch = images(2, *OBLONG)
     computed = run(ours, batch)
     assert all(array.dtype == jnp.bfloat16 for array in computed.values())
-    assert_equal({n: a.astype(np.float32) for n, a in computed.items()}, theirs.activations(batch), tolerance=5e-2)
+    in_float32 = {name: array.astype(np.float32) for name, array in computed.items()}
+    assert_equal(in_float32, theirs.activations(batch), tolerance=5e-2)
