@@ -70,10 +70,10 @@ def run(config: Accuracy) -> list[dict[str, Any]]:
     output.write_config(folder / "config.yaml", config)
     output.write_json(folder / "summary.json", rows)
     output.write_csv(folder / "summary.csv", ("model", "fraction", "keep", "n", "top1", "top5"), rows)
-    print(f"\n{'model':<24}  keep       top-1   top-5  images")
+    print(f"\n{'model':<24}  keep        top-1   top-5  images")
     for row in rows:
         keep = f"{row['fraction']:.4g}" + (" rest" if row["keep"] == "rest" else "")
-        print(f"{row['model']:<24}  {keep:<8}  {row['top1']:6.3f}  {row['top5']:6.3f}  {n:6}")
+        print(f"{row['model']:<24}  {keep:<9}  {row['top1']:6.3f}  {row['top5']:6.3f}  {n:6}")
     if skipped:
         print(f"{len(skipped)} images could not be decoded and were left out: {', '.join(skipped)}")
     return rows

@@ -236,11 +236,11 @@ def print_table(results: "Sequence[Score]") -> None:
         print("none of the records are of the cue-conflict set, so there is no shape bias to count")
         return
     width = max(len(result.model) for result in results)
-    print(f"\n{'observer':<{width}}  keep      shape bias (95 % interval)   cue accuracy  shape  texture  images")
+    print(f"\n{'observer':<{width}}  keep       shape bias (95 % interval)   cue accuracy  shape  texture  images")
     for result in results:
         keep = "" if result.fraction is None else f"{result.fraction:.4g}" + (" rest" if result.keep == "rest" else "")
         low, high = result.shape_bias_ci95
         print(
-            f"{result.model:<{width}}  {keep:<8}  {result.shape_bias:10.3f} ({low:.3f} to {high:.3f})"
+            f"{result.model:<{width}}  {keep:<9}  {result.shape_bias:10.3f} ({low:.3f} to {high:.3f})"
             f"   {result.cue_accuracy:12.3f}  {result.shape:5}  {result.texture:7}  {result.n:6}"
         )

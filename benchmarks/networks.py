@@ -1,0 +1,114 @@
+"""Whole networks with Top-K 20 %: images per second here against torchvision's networks in torch, in one run.
+
+    python benchmarks/networks.py
+
+The same architectures, both with random weights, and Top-K at the same places: after pool1, pool3, pool5 of SqueezeNet
+1.1, after pool1, pool2, relu3, relu4, pool5 of AlexNet, after the five pools of VGG16. The dense networks are timed
+beside them. The contestants take turns; of each the median counts.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from flax import nnx
+from top_k import torch_top_k
+
+from sparseshape_jax import TopK
+from sparseshape_jax.models import build
+from sparseshape_jax.placement import place
+
+FRACTION = 0.2
+NETWORKS = {  # name in both libraries: layers of torchvision's `features` that Top-K follows
+    "squeezenet1_1": (2, 5, 8),
+    "alexnet": (2, 5, 7, 9, 12),
+    "vgg16": (4, 9, 16, 23, 30),
+}
+
+
+def ours(name: str, images: np.ndarray, fraction: float) -> Callable[[], Any]:
+    """A call of this package's network on `images`, (N, 224, 224, 3)."""
+    # Compiled, because drawing the weights one by one takes longer than all else here.
+    network = nnx.jit(lambda: build(name, rngs=nnx.Rngs(0)))()
+    network.eval()
+    at = place(TopK(fraction), network)
+    graphdef, state = nnx.split(network)
+    forward = jax.jit(lambda state, x: nnx.merge(graphdef, state, copy=True)(x, at=at))
+    x = jnp.asarray(images)
+    return lambda: forward(state, x).block_until_ready()
+
+
+def theirs(name: str, images: np.ndarray, fraction: float) -> Callable[[], Any]:
+    """A call of torchvision's network on the same images as (N, 3, 224, 224)."""
+    network = import_torchvision().models.get_model(name).eval()
+    x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+    def call() -> torch.Tensor:
+        y = x
+        for index, layer in enumerate(network.features):
+            y = layer(y)
+            if fraction < 1 and index in NETWORKS[name]:
+                y = torch_top_k(y, fraction)
+        if hasattr(network, "avgpool"):
+            y = network.avgpool(y).flatten(1)
+        return network.classifier(y)
+
+    return call
+
+
+def import_torchvision() -> Any:
+    """torchvision, also one that was built for CUDA beside a torch that was not."""
+    try:
+        import torchvision
+    except RuntimeError:
+        # Its import asks for the signatures of two operators that these networks never call.
+        LIBRARY.append(torch.library.Library("torchvision", "FRAGMENT"))
+        for operator in ("nms", "qnms"):
+            LIBRARY[0].define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision
+    return torchvision
+
+
+LIBRARY: list[Any] = []  # the declarations live as long as this object does
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="turns that each takes (default: 7)")
+    parser.add_argument("--batch_size", type=int, default=8, help="images per call (default: 8)")
+    options = parser.parse_args()
+    print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__} with {torch.get_num_threads()}")
+    print(
+        f"threads; images per second, batches of {options.batch_size}; ratio: ours / torch, above 1: ours is faster\n"
+    )
+    print(f"{'network':>14} {'kept':>5} {'torch':>8} {'ours':>8} {'ratio':>6}")
+    images = np.random.default_rng(0).normal(size=(options.batch_size, 224, 224, 3)).astype(np.float32)
+    for name in NETWORKS:
+        contestants = {
+            (fraction, library.__name__): library(name, images, fraction)
+            for fraction in (FRACTION, 1.0)
+            for library in (theirs, ours)
+        }
+        for call in contestants.values():
+            call()  # compiles, allocates
+        times: dict[tuple[float, str], list[float]] = {key: [] for key in contestants}
+        for _ in range(options.rounds):
+            for key, call in contestants.items():
+                began = time.perf_counter()
+                call()
+                times[key].append(time.perf_counter() - began)
+        speed = {key: options.batch_size / statistics.median(values) for key, values in times.items()}
+        for fraction in (FRACTION, 1.0):
+            torchs, our = speed[fraction, "theirs"], speed[fraction, "ours"]
+            print(f"{name:>14} {fraction:5.0%} {torchs:8.1f} {our:8.1f} {our / torchs:6.2f}")
+
+
+if __name__ == "__main__":
+    with torch.inference_mode():
+        main()
