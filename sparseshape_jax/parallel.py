@@ -27,22 +27,25 @@ def over_devices(function: Function) -> Function:
     if len(devices) == 1:
         return jax.jit(function, donate_argnums=0)
     mapped = jax.pmap(function, in_axes=(0, (0, None)), devices=devices, donate_argnums=0)
-    # One part on each device, where pmap wants them: what reshaping makes of its results may lie elsewhere.
+    # One part on each device, where pmap wants them: what comes of its results may lie elsewhere.
     apart = NamedSharding(Mesh(np.asarray(devices), ("device",)), PartitionSpec("device"))
+    split = jax.jit(lambda tree: jax.tree.map(lambda array: _split(array, len(devices)), tree), out_shardings=apart)
+    merge = jax.jit(lambda tree, batch: jax.tree.map(lambda array: _merge(array, batch), tree), static_argnums=1)
 
     def call(carry: Any, args: tuple[Any, Any]) -> Any:
         per_image, shared = args
         batch = jax.tree.leaves(carry)[0].shape[0]
-        split = jax.tree.map(lambda array: _split(jnp.asarray(array), len(devices)), (carry, per_image))
-        carry, per_image = jax.device_put(split, apart)
-        result = mapped(carry, (per_image, shared))
-        return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:])[:batch], result)
+        carry, per_image = split((carry, per_image))
+        return merge(mapped(carry, (per_image, shared)), batch)
 
     return call
 
 
 def _split(array: jax.Array, devices: int) -> jax.Array:
     missing = -array.shape[0] % devices
-    if missing:
-        array = jnp.concatenate([array, jnp.repeat(array[-1:], missing, axis=0)])
-    return array.reshape(devices, -1, *array.shape[1:])
+    filled = jnp.concatenate([array, jnp.repeat(array[-1:], missing, axis=0)])
+    return filled.reshape(devices, -1, *array.shape[1:])
+
+
+def _merge(array: jax.Array, batch: int) -> jax.Array:
+    return array.reshape(-1, *array.shape[2:])[:batch]
