@@ -10,8 +10,7 @@ Departures from the book:
 - A value may rise by `slack`, relative to the one at the start, and still count as a decrease, if the slopes fit: Hager
   & Zhang's approximate Wolfe conditions (2005), of which rounding error is the least slack.
 - A value or slope that is not finite counts as infinitely high, and the interval is halved.
-- Cubic interpolation stays a tenth of the interval away from its ends; extrapolation goes a hundred
-  steps ahead at most, for the first step of a run is tiny.
+- Cubic interpolation stays a tenth of the interval away from its ends; extrapolation goes at most ten steps ahead.
 """
 
 from typing import NamedTuple
@@ -70,7 +69,7 @@ def advance(search: Search, value: Array, slope: Array, *, c1: float, c2: float,
     next_step = jnp.where(
         jnp.isfinite(farther),
         _cubic_minimum(new_low, new_high, nearer + margin, farther - margin),
-        _cubic_minimum(low, trial, step + 0.01 * (step - low.step), 100 * step),
+        _cubic_minimum(low, trial, step + 0.01 * (step - low.step), 10 * step),
     )
     return Search(start, new_low, new_high, next_step), accepted
 

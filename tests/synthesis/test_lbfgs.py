@@ -129,7 +129,7 @@ def wolfe(f: Callable, x: np.ndarray, value: float, gradient: np.ndarray, d: np.
         if trial[2] >= 0:
             low, high = trial, previous
             break
-        step = float(np.clip(cubic(previous, trial), step + 0.01 * (step - previous[0]), 100 * step))
+        step = float(np.clip(cubic(previous, trial), step + 0.01 * (step - previous[0]), 10 * step))
         previous = trial
     while True:
         near, far = sorted((low[0], high[0]))
