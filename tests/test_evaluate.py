@@ -928,9 +928,9 @@ def test_accuracy_of_the_real_network(evaluate, reference_data, tmp_path):
     assert files(out) == {"config.yaml", "summary.json", "summary.csv"}
     assert rows(out / "summary.csv") == [{key: str(value) for key, value in row.items()} for row in entries]
     assert [line.split()[1] for line in done.out.splitlines() if line.startswith("squeezenet")] == ["1", "0.2"]
-    again = evaluate("accuracy", "--config", out / "config.yaml", "--out", tmp_path / "again")
+    again = evaluate("accuracy", "--config", out / "config.yaml", "--fractions", "1.0", "--out", tmp_path / "again")
     assert again.status == 0
-    assert summary(tmp_path / "again") == entries
+    assert summary(tmp_path / "again") == entries[:1]
 
 
 @pytest.mark.parametrize(
