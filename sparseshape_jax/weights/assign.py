@@ -49,7 +49,7 @@ def assign(
     if unused or unfilled or misshapen:
         raise InputError(_mismatch(model, arrays, source, unused, unfilled, misshapen))
     for path, variable in targets.items():
-        variable.set_value(jnp.asarray(ours[path], variable.get_value().dtype))
+        variable.set_value(jnp.array(ours[path], variable.get_value().dtype))
     nnx.update(model, state)
 
 
