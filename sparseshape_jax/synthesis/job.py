@@ -116,7 +116,7 @@ class Reconstruct(Synthesis):
 class Figure(Synthesis):
     """Draw the paper's Figures 2 and 3: texture and reconstruction from all, Top-K and non-Top-K activations."""
 
-    size: int = 160
+    size: int = 128
     """Short side of the synthesised image in pixels, 32 to 2048; the proportions stay."""
     texture_steps: int = 120
     """Evaluations of loss and gradient for each texture."""

@@ -74,7 +74,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     paths = []
     for suffix in (".png", ".pdf"):
         path = stem.with_name(stem.name + suffix)
-        with output.replacing(path) as temporary, rc_context({"savefig.dpi": "figure"}):
+        with output.replacing(path) as temporary, rc_context({"savefig.bbox": "tight", "savefig.pad_inches": 0.03}):
             figure.savefig(temporary)
         paths.append(path)
     return paths
