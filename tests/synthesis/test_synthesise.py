@@ -30,6 +30,7 @@ from sparseshape_jax.synthesis.job import Texture, default_image, read_pixels, r
 from sparseshape_jax.synthesis.minimise import Run
 from sparseshape_jax.synthesis.state import State
 from sparseshape_jax.synthesis.workshop import Task
+from sparseshape_jax.weights.assign import save_safetensors
 
 pytestmark = pytest.mark.usefixtures("packaged_vgg", "compiled_programs")
 
@@ -206,6 +207,15 @@ def test_results_are_not_taken_for_photographs(finished, photos, tmp_path, made)
     shutil.copytree(finished, folder / "out")
     assert synthesize("texture", "--config", finished / "config.yaml", "--images", folder, "--out", folder / "out") == 0
     assert made == []
+
+
+def test_weights_in_a_file(finished, photos, vgg_trunk, tmp_path):
+    weights = tmp_path / "trunk.safetensors"
+    save_safetensors(vgg_trunk.model, weights)
+    flags = ("--images", photos, "--model", "vgg16", "--weights", weights, "--steps", STEPS, "--out", tmp_path / "out")
+    assert synthesize("texture", *SMALL, *flags) == 0
+    for file in summary(finished):
+        assert (tmp_path / "out" / file).read_bytes() == (finished / file).read_bytes()
 
 
 def stop_after_saving(monkeypatch, saved: int) -> None:
