@@ -75,14 +75,20 @@ def run(config: ShapeBias) -> "list[Score]":
         )
         for classifier, records in measured
     ]
+    # Records of this very run may lie among those to set beside it.
+    names = {records.observer for _, records in measured}
+    others = [records for records in others if records.observer not in names]
     results += [scores.score(records, seed=config.seed) for records in others if records.dataset == CUE_CONFLICT]
     scores.write_summary(config.out, [result.row() for result in results], {"skipped": skipped} if skipped else None)
     observers = [records for _, records in measured] + others
+    pairs = Path(config.out) / "consistency.csv"
     if len(observers) > 1:
-        output.write_csv(
-            Path(config.out) / "consistency.csv", consistency.TABLE_COLUMNS, consistency.consistency_table(observers)
-        )
-    figures.draw(Path(config.out) / "figures", results)
+        output.write_csv(pairs, consistency.TABLE_COLUMNS, consistency.consistency_table(observers))
+    else:
+        pairs.unlink(missing_ok=True)
+    drawn = figures.draw(Path(config.out) / "figures", results)
+    for stale in set((Path(config.out) / "figures").glob("shape-bias-*")) - set(drawn):
+        stale.unlink()
     print_table(results)
     if skipped:
         print(f"{len(skipped)} stimuli could not be decoded and were left out: {', '.join(skipped)}")
