@@ -74,7 +74,9 @@ def keep_top_k(
     mask = top_k_mask(lax.stop_gradient(x), fraction, scope=scope, signed=mean_replace, method=method)
     if mean_replace:
         axes = AXES[scope]
-        survivors = jnp.sum(jnp.where(mask, x, 0), axes, keepdims=True, dtype=_accumulator(x.dtype))
+        # Sums of half precision are taken in float32, as torch takes them.
+        accumulator = jnp.promote_types(x.dtype, jnp.float32)
+        survivors = jnp.sum(jnp.where(mask, x, 0), axes, keepdims=True, dtype=accumulator)
         mean = survivors / jnp.sum(mask, axes, keepdims=True)
         sparse = jnp.where(mask, mean.astype(x.dtype), 0)
     else:
@@ -125,11 +127,9 @@ def _mask_by_top_k(values: Array, k: int | Int[Array, ""], axes: tuple[int, ...]
     competing = tuple(range(-len(axes), 0))
     moved = jnp.moveaxis(values, axes, competing)
     rows = moved.reshape(*moved.shape[: -len(axes)], -1)
-    static = isinstance(k, int)
+    # A traced k cannot be a shape: then all are ranked and the first k taken.
     _, indices = lax.top_k(rows, k if isinstance(k, int) else rows.shape[-1])
-    survives = (
-        jnp.ones(indices.shape, bool) if static else jnp.broadcast_to(jnp.arange(rows.shape[-1]) < k, indices.shape)
-    )
+    survives = jnp.broadcast_to(jnp.arange(indices.shape[-1]) < k, indices.shape)
     mask = jnp.put_along_axis(jnp.zeros(rows.shape, bool), indices, survives, axis=-1, inplace=False)
     return jnp.moveaxis(mask.reshape(moved.shape), competing, axes)
 
@@ -199,12 +199,7 @@ def _search_threshold(keys: Array, k: int | Int[Array, ""], axes: tuple[int, ...
 def _first(where: Array, count: Array, axes: tuple[int, ...]) -> Array:
     """The first `count` true entries of each row, in row-major order."""
     shape = tuple(size if axis - where.ndim in axes else 1 for axis, size in enumerate(where.shape))
-    positions = int(np.prod(shape))
+    positions = _positions(where, axes)
     order = jnp.where(where, positions - jnp.arange(positions, dtype=jnp.int32).reshape(shape), 0)
     threshold, _ = _search_threshold(order, count, axes)
     return where & (order >= threshold)
-
-
-def _accumulator(dtype: Any) -> Any:
-    """Sums of half precision are taken in float32, as torch takes them."""
-    return jnp.promote_types(dtype, jnp.float32)
