@@ -8,7 +8,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ClassVar
 
+import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jaxtyping import Array, Float
 
 from sparseshape_jax.errors import InputError
@@ -90,4 +92,8 @@ class Network(nnx.Module):
 
 def flatten(x: Float[Array, "n h w c"]) -> Float[Array, "n hwc"]:
     """Flatten in NHWC order; imported linear layers are permuted from torch's CHW once, when they are read."""
-    return x.reshape(len(x), math.prod(x.shape[1:]))
+    flat = x.reshape(len(x), math.prod(x.shape[1:]))
+    # Rounding to its own precision changes nothing, but keeps XLA's CPU compiler from fusing the last pool with all of
+    # the classifier, which then packs its matrices anew at every call: VGG16, batch of 8, 1.75 s instead of 1.03 s.
+    precision = jnp.finfo(flat.dtype)
+    return lax.reduce_precision(flat, precision.nexp, precision.nmant)
