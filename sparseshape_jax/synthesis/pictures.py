@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from sparseshape_jax import output
+from sparseshape_jax.figures import save
 
 LABELS = {"all": "all activations", "top": "Top-K {percent}", "rest": "non-Top-K {percent}"}
 
@@ -67,17 +67,6 @@ def draw_losses(folder: Path, rows: Sequence[dict[str, Any]]) -> list[Path]:
     if 0 < len(rows) <= 12:
         axis.legend(fontsize=7, frameon=False)
     return save(figure, folder / "losses")
-
-
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG and PDF, all or nothing each."""
-    paths = []
-    for suffix in (".png", ".pdf"):
-        path = stem.with_name(stem.name + suffix)
-        with output.replacing(path) as temporary, rc_context({"savefig.bbox": "tight", "savefig.pad_inches": 0.03}):
-            figure.savefig(temporary)
-        paths.append(path)
-    return paths
 
 
 def write_gif(snapshots: Path, path: Path) -> None:
