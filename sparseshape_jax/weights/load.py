@@ -1,5 +1,6 @@
 """From a name to a network that is ready to use: find the file, check it, build the network, fill it."""
 
+import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -15,10 +16,14 @@ from flax import nnx
 from sparseshape_jax import models
 from sparseshape_jax.data.preprocessing import TORCHVISION, Preprocessing
 from sparseshape_jax.errors import InputError
+from sparseshape_jax.placement import TopK
 from sparseshape_jax.weights import fetch, keys
 from sparseshape_jax.weights.assign import assign
 from sparseshape_jax.weights.catalogue import CATALOGUE, Entry
 from sparseshape_jax.weights.read import read_arrays, read_metadata
+
+LAST = "last.safetensors"
+"""Where in its folder a training run leaves its weights."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,14 @@ class Loaded:
     """The package or the file, for people to read."""
     sha256: str
     """Of the file."""
+    classes: tuple[str, ...] | None = None
+    """What the logits stand for, in their order, if the file says it."""
+    top_k: tuple[TopK, ...] = ()
+    """The Top-K that the weights were trained with."""
 
 
 def load(
-    name: str,
+    name: str | None,
     *,
     weights: str | os.PathLike[str] | None = None,
     trunk_only: bool | None = None,
@@ -51,36 +60,48 @@ def load(
 
     Args:
         name: a name of the catalogue (`python -m sparseshape_jax.weights list`), or with `weights` also an
-            architecture.
-        weights: a file that `read_arrays` reads, in place of the published one. The number of classes is the file's;
-            the preprocessing is what its safetensors metadata says, else what its layers' names tell, else the
-            catalogue's for `name`, else torchvision's.
+            architecture, or None for the one that the file's metadata names.
+        weights: a file that `read_arrays` reads, in place of the published one, or the folder of a training run. The
+            number of classes is the file's; the preprocessing is what its safetensors metadata says, else what its
+            layers' names tell, else the catalogue's for `name`, else torchvision's. What else a training run keeps in
+            the metadata is used, too: `options` for building, `classes` and `topk` (all JSON).
         trunk_only: build the network up to its last pool, without a classifier. By default as the catalogue says.
         dtype: of the computation, for example `jax.numpy.bfloat16`; the weights stay float32.
-        build_options: the architecture's own (`pooling`, `width`, …).
+        build_options: the architecture's own (`pooling`, `width`, …); they go before the file's.
 
     Raises:
-        InputError: unknown name, no weights for it, unreadable file, wrong hash, or weights of another network.
+        InputError: unknown name, no weights for it, unreadable file or metadata, wrong hash, or weights of another
+            network.
     """
+    path = None if weights is None else weights_file(weights)
+    metadata = {} if path is None else read_metadata(path)
+    if name is None:
+        name = metadata.get("architecture")
+        if name is None:
+            which = "no model is named" if path is None else f"{path} does not say which network its weights are for"
+            raise InputError(f"{which}; name it with --model")
     entry = CATALOGUE.get(name)
     if entry is None and name not in models.ARCHITECTURES:
         raise InputError(
             f"there is no model called {name!r}; the catalogue has {', '.join(CATALOGUE)}, and with a file of weights"
             f" the name can be an architecture: {', '.join(models.ARCHITECTURES)}"
         )
-    if weights is None:
+    architecture = entry.architecture if entry else name
+    if metadata.get("architecture", architecture) != architecture and metadata["architecture"] in models.ARCHITECTURES:
+        raise InputError(
+            f"the weights {path} do not fit {architecture}: their metadata says that they are"
+            f" {metadata['architecture']}'s; ask for that network, or give other weights"
+        )
+    if path is None:
         if entry is None:
             raise InputError(f"no weights are published for {name}; give a file with --weights FILE")
         path = fetch.locate(entry)
-    else:
-        path = Path(weights)
-    architecture = entry.architecture if entry else name
     preprocessing = entry.preprocessing if entry else TORCHVISION
     arrays = read_arrays(path)
     digest = fetch.sha256(path)
     if weights is not None:
         named = keys.table_for(architecture, arrays).convention.preprocessing
-        preprocessing = _stored_preprocessing(path) or named or preprocessing
+        preprocessing = _stored_preprocessing(metadata, path) or named or preprocessing
         if entry is not None and not fetch.matches(digest, entry.sha256):
             entry = None
     if trunk_only is None:
@@ -89,12 +110,41 @@ def load(
         raise InputError(
             f"{name} ends before the classifier and gives no logits; load it with trunk_only, or choose another"
         )
-    options = {"num_classes": _num_classes(architecture, arrays), **build_options}
+    options = {
+        "num_classes": _num_classes(architecture, arrays),
+        **_stored_options(metadata, architecture, path),
+        **build_options,
+    }
     model = abstract(architecture, trunk_only=trunk_only, dtype=dtype, **options)
     source = entry.source if entry is not None and weights is None else str(path)
     assign(model, arrays, trunk_only=trunk_only, source=f"the weights {path}")
     model.eval()
-    return Loaded(model, preprocessing, entry, name, source, digest)
+    classes = _stored_classes(metadata, options["num_classes"], path)
+    return Loaded(model, preprocessing, entry, name, source, digest, classes, _stored_top_k(metadata, path))
+
+
+def weights_file(weights: str | os.PathLike[str]) -> Path:
+    """The file itself, or the one in the folder of a training run.
+
+    Raises:
+        InputError: a folder without one.
+    """
+    path = Path(weights)
+    if not path.is_dir():
+        return path
+    if not (path / LAST).is_file():
+        raise InputError(f"{path} is no training run: it has no {LAST}; give a file of weights, or another folder")
+    return path / LAST
+
+
+def stored_architecture(weights: str | os.PathLike[str]) -> str | None:
+    """The architecture in the metadata of a file of weights or of a training run's, if it is one that can be built.
+
+    Raises:
+        InputError: no such file, damaged, or a folder that is no training run.
+    """
+    name = read_metadata(weights_file(weights)).get("architecture")
+    return name if name in models.ARCHITECTURES else None
 
 
 def abstract(architecture: str, **options: Any) -> models.Network:
@@ -119,18 +169,62 @@ def _num_classes(architecture: str, arrays: Mapping[str, np.ndarray]) -> int:
     return arrays[bias].size if bias in arrays else 1000
 
 
-def _stored_preprocessing(path: Path) -> Preprocessing | None:
-    """The preprocessing in a safetensors file's metadata, if it has any."""
-    stored = read_metadata(path).get("preprocessing")
-    if stored is None:
+def _stored_preprocessing(metadata: Mapping[str, str], path: Path) -> Preprocessing | None:
+    hint = f"it can have {_names(Preprocessing)}"
+    facts = _stored(metadata, "preprocessing", dict, path, hint)
+    try:
+        # JSON has no tuples.
+        facts = facts and {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+        return None if facts is None else Preprocessing(**facts)
+    except TypeError:
+        raise _unreadable(metadata, "preprocessing", path, hint) from None
+
+
+def _stored_options(metadata: Mapping[str, str], architecture: str, path: Path) -> dict[str, Any]:
+    network: Any = models.ARCHITECTURES[architecture]
+    parameters = inspect.signature(getattr(network, "func", network).__init__).parameters.values()  # NNX hides them
+    allowed = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY} - {"rngs", "dtype", "trunk_only"}
+    hint = f"{architecture} can have {', '.join(sorted(allowed))}"
+    options = _stored(metadata, "options", dict, path, hint) or {}
+    if set(options) - allowed:
+        raise _unreadable(metadata, "options", path, hint)
+    return options
+
+
+def _stored_classes(metadata: Mapping[str, str], count: int, path: Path) -> tuple[str, ...] | None:
+    hint = f"there must be {count} names, each once"
+    classes = _stored(metadata, "classes", list, path, hint)
+    if classes is None:
+        return None
+    if not all(isinstance(name, str) for name in classes) or len(set(classes)) != len(classes) or len(classes) != count:
+        raise _unreadable(metadata, "classes", path, hint)
+    return tuple(classes)
+
+
+def _stored_top_k(metadata: Mapping[str, str], path: Path) -> tuple[TopK, ...]:
+    hint = f"each Top-K can have {_names(TopK)}"
+    try:
+        return tuple(TopK(**facts) for facts in _stored(metadata, "topk", list, path, hint) or ())
+    except TypeError:
+        raise _unreadable(metadata, "topk", path, hint) from None
+
+
+def _stored(metadata: Mapping[str, str], key: str, kind: type, path: Path, hint: str) -> Any:
+    """The JSON under `key`, which must be a `kind`; None if there is none."""
+    if key not in metadata:
         return None
     try:
-        facts = json.loads(stored)
-        # JSON has no tuples.
-        facts = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
-        return Preprocessing(**facts)
-    except (ValueError, TypeError, AttributeError):
-        allowed = ", ".join(field.name for field in fields(Preprocessing))
-        raise InputError(
-            f"{path} has unreadable preprocessing in its metadata ({stored}); it can have {allowed}"
-        ) from None
+        value = json.loads(metadata[key])
+    except ValueError:
+        value = None
+    if not isinstance(value, kind):
+        raise _unreadable(metadata, key, path, hint)
+    return value
+
+
+def _unreadable(metadata: Mapping[str, str], key: str, path: Path, hint: str) -> InputError:
+    return InputError(f"{path} has unreadable {key} in its metadata ({metadata[key][:200]}); {hint}")
+
+
+def _names(settings: type) -> str:
+    return ", ".join(field.name for field in fields(settings))

@@ -1,17 +1,21 @@
 """Loading by name: real weights from the installed packages, and what goes wrong."""
 
 import importlib.metadata
+import json
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from sparseshape_jax import models
-from sparseshape_jax.data.preprocessing import CAFFE, TORCHVISION
+from sparseshape_jax.data.preprocessing import CAFFE, TORCHVISION, Preprocessing
 from sparseshape_jax.errors import InputError
+from sparseshape_jax.placement import TopK
 from sparseshape_jax.weights import fetch, keys
-from sparseshape_jax.weights.assign import export, write_safetensors
+from sparseshape_jax.weights.assign import export, save_safetensors, write_safetensors
 from sparseshape_jax.weights.catalogue import CATALOGUE, CUE_CONFLICT_URL, Entry
-from sparseshape_jax.weights.load import load
+from sparseshape_jax.weights.load import abstract, load, stored_architecture
 from sparseshape_jax.weights.read import read_arrays
 
 
@@ -102,6 +106,114 @@ def test_damaged_preprocessing_is_reported(tmp_path):
         write_safetensors({"x": np.ones(1)}, path, {"preprocessing": stored})
         with pytest.raises(InputError, match=r"preprocessing.*mean, std, channels"):
             load("alexnet", weights=path)
+
+
+OPTIONS = {"width": 0.125, "image_size": 32, "num_classes": 3}
+TRAINED = {
+    "options": json.dumps(OPTIONS),
+    "classes": json.dumps(["cat", "dog", "owl"]),
+    "topk": json.dumps(
+        [TopK(0.2, after=("layer2",)).to_config(), TopK(0.5, keep="rest", after=("layer1",)).to_config()]
+    ),
+}
+"""The metadata of a training run."""
+
+
+@pytest.fixture(scope="module")
+def narrow() -> models.Network:
+    network, rng = abstract("resnet18_code_spec", **OPTIONS), np.random.default_rng(0)
+    state = nnx.state(network, (nnx.Param, nnx.BatchStat))
+    nnx.update(network, jax.tree.map(lambda array: rng.random(array.shape, np.float32) / 10, state))
+    return network
+
+
+@pytest.fixture
+def training_run(narrow, tmp_path):
+    """A function that makes the folder of a training run, with changes to its metadata."""
+
+    def make(**changes: str):
+        folder = tmp_path / "run"
+        metadata = {**TRAINED, **changes}
+        save_safetensors(narrow, folder / "last.safetensors", metadata, preprocessing=SMALL)
+        return folder
+
+    return make
+
+
+SMALL = Preprocessing(mean=(0.5, 0.5, 0.5), resize=32, crop=32)
+
+
+def test_a_training_run_says_all_that_is_needed(training_run, narrow):
+    folder = training_run()
+    for weights in (folder, str(folder), folder / "last.safetensors"):
+        for name in (None, "resnet18_code_spec"):
+            loaded = load(name, weights=weights)
+            assert loaded.name == loaded.model.architecture == "resnet18_code_spec"
+            assert loaded.preprocessing == SMALL
+            assert loaded.classes == ("cat", "dog", "owl")
+            assert loaded.top_k == (TopK(0.2, after=("layer2",)), TopK(0.5, keep="rest", after=("layer1",)))
+            assert loaded.source == str(folder / "last.safetensors")
+            assert loaded.sha256 == fetch.sha256(folder / "last.safetensors")
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    narrow.eval()
+    np.testing.assert_array_equal(loaded.model(images), narrow(images))
+    trunk = load(None, weights=folder, trunk_only=True)
+    assert trunk.model.names[-1] == "layer4"
+    assert trunk.classes == loaded.classes
+
+
+def test_options_given_go_before_the_files(training_run):
+    with pytest.raises(InputError, match=r"wrong shapes: .*conv1"):
+        load(None, weights=training_run(), width=0.25)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"options": "{"}, "unreadable options in its metadata .*resnet18_code_spec can have .*image_size.*width"),
+        ({"options": "[1]"}, "unreadable options"),
+        ({"options": '{"widht": 0.125}'}, "unreadable options .*widht.*can have .*width"),
+        ({"options": '{"trunk_only": true}'}, "unreadable options"),
+        ({"options": '{"width": "wide", "num_classes": 3}'}, "resnet18_code_spec cannot be built with"),
+        ({"classes": '["cat", "dog"'}, "unreadable classes .*there must be 3 names"),
+        ({"classes": '["cat", "dog"]'}, "unreadable classes .*there must be 3 names"),
+        ({"classes": '["cat", "dog", "dog"]'}, "unreadable classes .*each once"),
+        ({"classes": '["cat", "dog", 3]'}, "unreadable classes"),
+        ({"classes": '{"cat": 0}'}, "unreadable classes"),
+        ({"topk": "0.2"}, "unreadable topk .*each Top-K can have fraction, keep"),
+        ({"topk": '[{"fracton": 0.2}]'}, "unreadable topk"),
+        ({"topk": "[0.2]"}, "unreadable topk"),
+        ({"topk": '[{"fraction": 2}]'}, "the keep fraction is 2"),
+    ],
+)
+def test_damaged_metadata_of_a_training_run_is_reported(training_run, changes, message):
+    with pytest.raises(InputError, match=message):
+        load(None, weights=training_run(**changes))
+
+
+def test_files_that_say_less(training_run, narrow, tmp_path):
+    path = tmp_path / "plain.safetensors"
+    arrays = export(narrow)
+    write_safetensors(arrays, path, {})
+    with pytest.raises(InputError, match=r"plain\.safetensors does not say which network .* --model"):
+        load(None, weights=path)
+    assert stored_architecture(path) is None
+    write_safetensors(arrays, path, {"architecture": "resnet51"})
+    with pytest.raises(InputError, match="no model called 'resnet51'"):
+        load(None, weights=path)
+    assert stored_architecture(path) is None
+    loaded = load("resnet18_code_spec", weights=path, width=0.125, image_size=32)
+    assert (loaded.classes, loaded.top_k) == (None, ())
+    assert stored_architecture(training_run()) == "resnet18_code_spec"
+
+
+def test_folders_and_names_that_do_not_belong(training_run, tmp_path):
+    with pytest.raises(InputError, match=r"is no training run: it has no last\.safetensors"):
+        load(None, weights=tmp_path)
+    with pytest.raises(InputError, match=r"do not fit alexnet: their metadata says .* resnet18_code_spec's"):
+        load("alexnet", weights=training_run())
+    with pytest.raises(InputError, match="no model is named"):
+        load(None)
 
 
 def test_unknown_names_and_architectures_without_weights():
