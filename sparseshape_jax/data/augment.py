@@ -1,6 +1,7 @@
 """Random crops and flips of training pictures, as torchvision makes them on PIL images.
 
-The same box gives equal pixels. The draws are ours: NumPy's generator stands where torchvision uses torch's. No JAX is needed to read it.
+The same box gives equal pixels. The draws are ours: NumPy's generator stands where torchvision uses torch's.
+No JAX is needed to read this module.
 """
 
 import math

@@ -5,6 +5,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -35,9 +36,14 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     Raises:
         InputError: the file is missing, truncated, too large to be safe, or no image.
     """
+    return decode(path, str(path), upright=upright)
+
+
+def decode(source: Path | BinaryIO, name: str, *, upright: bool = False) -> Image.Image:
+    """Decode what `source` holds, which messages call `name`; otherwise as `read_image`."""
     try:
         with _metadata_warnings_ignored():
-            file = Image.open(path)
+            file = Image.open(source)
         with file:
             file.load()
             if not upright:
@@ -45,13 +51,13 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
             with _metadata_warnings_ignored():
                 return _to_rgb(ImageOps.exif_transpose(file))
     except FileNotFoundError:
-        raise InputError(f"there is no image {path}") from None
+        raise InputError(f"there is no image {name}") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise InputError(f"{path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
+        raise InputError(f"{name} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
     except UnidentifiedImageError:
-        raise InputError(f"{path} is not an image, or is damaged; replace or remove it") from None
+        raise InputError(f"{name} is not an image, or is damaged; replace or remove it") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # what PIL's decoders raise on damaged files
-        raise InputError(f"{path} cannot be decoded ({error}); replace or remove it") from None
+        raise InputError(f"{name} cannot be decoded ({error}); replace or remove it") from None
 
 
 _filters = threading.Lock()
@@ -102,12 +108,12 @@ def centre_crop(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-def prepare(path: Path, preprocessing: Preprocessing) -> UInt8[np.ndarray, "crop crop 3"]:
-    """Decode, resize and crop for a network; a picture that already has the crop's size is left as it is.
+def prepare(picture: Path | Image.Image, preprocessing: Preprocessing) -> UInt8[np.ndarray, "crop crop 3"]:
+    """Decode (a file), resize and crop for a network; a picture that already has the crop's size is left as it is.
 
     The exception is for stimuli, which are made at the networks' input size: model-vs-human feeds them unresized too.
     """
-    image = read_image(path)
+    image = picture if isinstance(picture, Image.Image) else read_image(picture)
     if image.size != (preprocessing.crop, preprocessing.crop):
         image = centre_crop(resize_short_side(image, preprocessing.resize), preprocessing.crop)
     return np.asarray(image)
