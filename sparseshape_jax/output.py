@@ -98,14 +98,15 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 def write_config(path: str | os.PathLike[str], config: Any) -> None:
     """Write a configuration dataclass as YAML that `--config` reads back, all or nothing."""
-    write_text(path, yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True))
+    write_text(path, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What `write_config` writes of a configuration: nested dicts, lists, strings, numbers."""
     if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return str(value) if isinstance(value, os.PathLike) else value

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from sparseshape_jax.errors import InputError
+
 Function = Callable[[Any, tuple[Any, Any]], Any]
 
 
@@ -49,3 +51,64 @@ def _split(array: jax.Array, devices: int) -> jax.Array:
 
 def _merge(array: jax.Array, batch: int) -> jax.Array:
     return array.reshape(-1, *array.shape[2:])[:batch]
+
+
+AXIS = "devices"
+"""The axis that `over_all_devices` maps over; what is averaged over it is global."""
+
+
+def start_processes(
+    *, coordinator: str | None = None, processes: int | None = None, process: int | None = None
+) -> None:
+    """Join the other processes of a run on several machines; call before anything else touches a device.
+
+    With nothing given, the addresses come from the environment that Slurm, Open MPI or a TPU pod sets.
+
+    Raises:
+        InputError: the environment says nothing, or the others cannot be reached.
+    """
+    try:
+        jax.distributed.initialize(coordinator, num_processes=processes, process_id=process)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"cannot join the other processes ({str(error).splitlines()[0]}); outside Slurm, Open MPI and TPU pods give"
+            " --distributed.coordinator HOST:PORT --distributed.processes N --distributed.process 0…N-1"
+        ) from None
+
+
+def this_process() -> tuple[int, int]:
+    """The number of this process and how many there are."""
+    return jax.process_index(), jax.process_count()
+
+
+def device_count() -> int:
+    """Devices of all processes."""
+    return jax.device_count()
+
+
+def over_all_devices(function: Callable[[Any, Any, Any], Any], *, donate: bool = False) -> Callable[..., Any]:
+    """Compile `function(state, batch, shared)` for all devices of all processes, which run it in step.
+
+    The state has been through `replicate`; with `donate` its memory is reused. Each process gives its part of the batch
+    as arrays (n, …), n a multiple of its devices; `shared` is the same for all. Inside, `lax.pmean(x, AXIS)` averages
+    over all devices. The result has a leading axis of devices, for `first` or another call.
+    """
+    mapped = jax.pmap(function, AXIS, in_axes=(0, 0, None), donate_argnums=(0,) if donate else ())
+    local = jax.local_device_count()
+
+    def call(state: Any, batch: Any, shared: Any = None) -> Any:
+        return mapped(state, jax.tree.map(lambda array: array.reshape(local, -1, *array.shape[1:]), batch), shared)
+
+    return call
+
+
+def replicate(tree: Any) -> Any:
+    """A copy of `tree`, the same on all processes, for every device."""
+    local = jax.local_device_count()
+    copies = jax.tree.map(lambda array: np.broadcast_to(array, (local, *np.shape(array))), tree)
+    return jax.pmap(lambda copy: copy)(copies)
+
+
+def first(tree: Any) -> Any:
+    """The first device's part of a replicated tree, as NumPy arrays."""
+    return jax.tree.map(lambda array: np.asarray(array.addressable_data(0)).reshape(array.shape[1:]), tree)
