@@ -44,10 +44,11 @@ class Records(Labelled):
         splits = ", ".join(info.splits)
         if not split:
             raise InputError(f"tfds:{source} is read by split, and none was given; it has {splits}")
-        names = getattr(info.features.get("label"), "names", None)
-        if names is None or "image" not in info.features:
+        features = dict(info.features.items())
+        names = getattr(features.get("label"), "names", None)
+        if names is None or "image" not in features:
             raise InputError(
-                f"tfds:{source} is not for classification: its records have {', '.join(info.features)},"
+                f"tfds:{source} is not for classification: its records have {', '.join(features)},"
                 " where an image and a class label are needed"
             )
         # The pictures stay as they are stored: they are decoded here, as those in folders are.
