@@ -117,12 +117,13 @@ def _plain(message: str) -> str:
     """Say in the user's words what jsonargparse says in Python's; an unfamiliar message stays as it is."""
     message = re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1", message).replace("NoneType", "null")
     message = re.sub(
-        r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*)\]\s.*Given value: (.*)",
+        r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*?)\]\s+Errors:.*Given value: (.*)",
         lambda found: f"Expected a {' or '.join(re.split(r', (?![^[]*])', found[1]))}. Got value: {found[2]}",
         message,
         flags=re.DOTALL,
     )
     message = re.sub(r"Expected a typing\.Literal\[(.*)\]", r"Expected one of \1", message)
+    message = re.sub(r"typing\.Literal\[([^]]*)\]", r"\1", message)
     return re.sub(r'Parser key "([\w.]+)":', r"--\1:", message)
 
 

@@ -45,7 +45,7 @@ def test_every_preset_is_understood(path, monkeypatch):
         entry = CATALOGUE[received.model]
         network = nnx.eval_shape(lambda: models.build(entry.architecture, rngs=nnx.Rngs(0)))
         assert received.topk.after == PRESETS[entry.architecture]
-        for spec in received.sparsities():
+        for (spec,) in received.sparsities():
             assert set(place(spec, network)) == (set() if spec.is_identity else set(spec.after))
 
 

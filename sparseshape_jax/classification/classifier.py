@@ -3,7 +3,7 @@
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from sparseshape_jax.classification.config import DEFAULT_MODEL, Classification, label
+from sparseshape_jax import models
+from sparseshape_jax.classification.config import DEFAULT_MODEL, Classification, Network, label, merged
+from sparseshape_jax.data.folders import wordnet_ids
 from sparseshape_jax.data.preprocessing import TORCHVISION, Preprocessing
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.placement import TopK, place
-from sparseshape_jax.weights.load import load
-
-CLASSES = 1000
+from sparseshape_jax.weights.load import Loaded, load
 
 
 @dataclass(frozen=True)
@@ -30,25 +30,36 @@ class Classifier:
 
     model: str
     """The model's name, as given."""
-    spec: TopK
+    specs: tuple[TopK, ...]
+    """The Top-K inside."""
     suffix: str
     """Tells apart settings that share fraction and keep."""
     preprocessing: Preprocessing
     provenance: dict[str, str] = field(repr=False)
     """Where the weights come from. Empty for a user's own model, which cannot be traced."""
     _logits: Callable[[Any], Any] = field(repr=False)
+    num_classes: int = 1000
+    classes: tuple[str, ...] | None = None
+    """What the logits stand for, if the weights say it; else they are ImageNet's."""
+    trained: bool = False
+    """Whether the weights were trained with this Top-K."""
 
-    def logits(self, images: UInt8[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n 1000"]:
-        """The (N, 1000) ImageNet logits, as float32.
+    @property
+    def spec(self) -> TopK:
+        """The Top-K; the first one if there are several, each in its place."""
+        return self.specs[0]
+
+    def logits(self, images: UInt8[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n classes"]:
+        """The (N, num_classes) logits, as float32.
 
         Raises:
             InputError: a model of the user's own returns another shape.
         """
         logits = np.asarray(self._logits(images))
-        if logits.shape != (len(images), CLASSES):
+        if logits.shape != (len(images), self.num_classes):
             raise InputError(
                 f"{self.model} returned an array of shape {logits.shape} for {len(images)} images;"
-                f" it must return ImageNet logits of shape ({len(images)}, {CLASSES})"
+                f" it must return ImageNet logits of shape ({len(images)}, {self.num_classes})"
             )
         return logits.astype(np.float32)
 
@@ -60,44 +71,70 @@ def build_classifiers(config: Classification) -> list[Classifier]:
         InputError: an unknown model, weights that do not fit or cannot be read, an unknown activation, or sparsities
             asked of a model that has no Top-K.
     """
-    name = config.model or DEFAULT_MODEL
-    return _own_model(name, config) if ":" in name else _network(name, config)
-
-
-def _network(name: str, config: Classification) -> list[Classifier]:
-    loaded = load(name, weights=config.weights, trunk_only=False, dtype=jnp.dtype(config.compute_dtype))
+    if config.model is not None and ":" in config.model:
+        return _own_model(config.model, config)
+    loaded = load_network(config)
     graphdef, state = nnx.split(loaded.model)
-    preprocessing = loaded.preprocessing
 
-    def forward(at: dict[str, TopK], state: Any, images: UInt8[Array, "n h w 3"]) -> Float[Array, "n 1000"]:
-        network = nnx.merge(graphdef, state, copy=True)
-        normalised = preprocessing.normalise(images.astype(jnp.float32) / 255)
-        return network(normalised, at=at).astype(jnp.float32)
+    def forward(at: dict[str, TopK], state: Any, images: UInt8[Array, "n h w 3"]) -> Float[Array, "n classes"]:
+        return logits_of(nnx.merge(graphdef, state, copy=True), loaded.preprocessing, at, images)
 
-    specs = config.sparsities()
+    placements = config.sparsities(loaded.top_k)
     classifiers = []
-    for index, spec in enumerate(specs):
-        compiled = jax.jit(partial(forward, place(spec, loaded.model)))
+    for index, specs in enumerate(placements):
+        compiled = jax.jit(partial(forward, place(specs, loaded.model)))
         classifiers.append(
             Classifier(
-                model=name,
-                spec=spec,
-                suffix=label(specs, index),
-                preprocessing=preprocessing,
+                model=loaded.name,
+                specs=specs,
+                suffix=label(placements, index),
+                preprocessing=loaded.preprocessing,
                 provenance={"source": loaded.source, "sha256": loaded.sha256},
                 _logits=partial(compiled, state),
+                num_classes=loaded.num_classes,
+                classes=loaded.classes,
+                trained=specs == merged(loaded.top_k),
             )
         )
     return classifiers
 
 
+def load_network(config: Network) -> Loaded:
+    """The network of `config`, with its classifier.
+
+    Raises:
+        InputError: as `load`.
+    """
+    name = config.model if config.model or config.weights else DEFAULT_MODEL
+    return load(name, weights=config.weights, trunk_only=False, dtype=jnp.dtype(config.compute_dtype))
+
+
+def logits_of(
+    network: models.Network, preprocessing: Preprocessing, at: Mapping[str, models.Operator], images: Array
+) -> Float[Array, "n classes"]:
+    """The float32 logits for images of 8 bits a channel, (N, H, W, 3)."""
+    normalised = preprocessing.normalise(images.astype(jnp.float32) / 255)
+    return network(normalised, at=at).astype(jnp.float32)
+
+
+def require_imagenet(model: Classifier | Loaded) -> None:
+    """Raise `InputError` unless the logits are ImageNet's 1000, of which the 16 categories consist."""
+    if model.num_classes != len(wordnet_ids()) or model.classes not in (None, wordnet_ids()):
+        name = model.name if isinstance(model, Loaded) else model.model
+        raise InputError(
+            f"shape bias is counted with the 1000 ImageNet classes, and {name} has {model.num_classes} classes"
+            + (f" ({', '.join(model.classes[:3])}, …)" if model.classes else "")
+            + "; give a network for ImageNet"
+        )
+
+
 def _own_model(name: str, config: Classification) -> list[Classifier]:
     make = _import(name)
-    specs = config.sparsities()
+    placements = config.sparsities()
     takes_top_k = "top_k" in inspect.signature(make).parameters
     if not takes_top_k and config.fractions == Classification.fractions:
-        specs = [spec for spec in specs if spec.is_identity]  # the default sweep was not asked for
-    if not takes_top_k and any(not spec.is_identity for spec in specs):
+        placements = [specs for specs in placements if specs[0].is_identity]  # the default sweep was not asked for
+    if not takes_top_k and any(not specs[0].is_identity for specs in placements):
         raise InputError(
             f"{name} has no parameter called top_k, so it can be evaluated at --fractions [1.0] only;"
             " let it take the Top-K, and apply it to the activations"
@@ -113,13 +150,13 @@ def _own_model(name: str, config: Classification) -> list[Classifier]:
     return [
         Classifier(
             model=name.replace(":", "_"),
-            spec=spec,
-            suffix=label(specs, index),
+            specs=specs,
+            suffix=label(placements, index),
             preprocessing=TORCHVISION,
             provenance={},
-            _logits=own_logits(make(top_k=spec) if takes_top_k else make()),
+            _logits=own_logits(make(top_k=specs[0]) if takes_top_k else make()),
         )
-        for index, spec in enumerate(specs)
+        for index, specs in enumerate(placements)
     ]
 
 

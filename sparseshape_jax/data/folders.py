@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -58,3 +59,23 @@ def imagenet_labels(folder: Path) -> tuple[list[Path], list[int]]:
                 " class folders are named by WordNet id (n01440764) or start with a class index from 0 to 999"
             )
     return paths, labels
+
+
+def class_labels(folder: Path, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
+    """Images in class folders, `<folder>/<class>/…`, and the position in `classes` of each one's class.
+
+    Not every class must be there.
+
+    Raises:
+        InputError: a missing or empty folder, or images outside the folders of `classes`.
+    """
+    paths, labels = image_files(folder), {name: label for label, name in enumerate(classes)}
+    names = [path.relative_to(folder).parts[0] for path in paths]
+    if strange := sorted(set(names) - labels.keys()):
+        shown = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
+        known = ", ".join(classes[:10]) + (", …" if len(classes) > 10 else "")
+        raise InputError(
+            f"{folder} holds {shown}, not among the {len(classes)} classes that the weights know ({known});"
+            " give the folder with those class folders in it"
+        )
+    return paths, [labels[name] for name in names]

@@ -56,7 +56,7 @@ def run(config: ShapeBias) -> "list[Score]":
     from sparseshape_jax.shape_bias.records import CUE_CONFLICT, read_folders
 
     others = read_folders(config.records) if config.records else []
-    records_only = bool(config.records) and config.model is None and config.stimuli is None
+    records_only = bool(config.records) and config.model is None and config.weights is None and config.stimuli is None
     if records_only:
         output.prepare_folder(config.out)
         measured: list[tuple[Classifier, Records]] = []
@@ -100,7 +100,7 @@ def _measure(config: ShapeBias) -> "tuple[list[tuple[Classifier, Records]], list
     """Show every stimulus to every classifier; each one's records are written as soon as they are complete."""
     from tqdm import tqdm
 
-    from sparseshape_jax.classification.classifier import build_classifiers
+    from sparseshape_jax.classification.classifier import build_classifiers, require_imagenet
     from sparseshape_jax.data.loader import Loader
     from sparseshape_jax.data.stimuli import find_stimuli
     from sparseshape_jax.shape_bias.records import write_csv
@@ -111,6 +111,7 @@ def _measure(config: ShapeBias) -> "tuple[list[tuple[Classifier, Records]], list
             f"no stimulus in {config.stimuli} has a texture other than its shape; there is no cue conflict"
         )
     classifiers = build_classifiers(config)
+    require_imagenet(classifiers[0])
     # Decoded once and kept: the official set takes 193 MB.
     loader = Loader(
         [stimulus.path for stimulus in stimuli],
@@ -188,7 +189,7 @@ def _facts(classifier: "Classifier", config: ShapeBias, pixels: str) -> dict[str
         return None
     return {
         **classifier.provenance,
-        "top_k": None if classifier.spec.is_identity else classifier.spec.to_config(),
+        "top_k": None if classifier.spec.is_identity else [spec.to_config() for spec in classifier.specs],
         "compute_dtype": config.compute_dtype,
         "stimuli_sha256": pixels,
         "versions": {package: version(package) for package in ("sparseshape-jax", "jax", "flax")},

@@ -46,6 +46,8 @@ class Loaded:
     """What the logits stand for, in their order, if the file says it."""
     top_k: tuple[TopK, ...] = ()
     """The Top-K that the weights were trained with."""
+    num_classes: int = 1000
+    """How many logits there are, unless the network is a trunk."""
 
 
 def load(
@@ -119,8 +121,9 @@ def load(
     source = entry.source if entry is not None and weights is None else str(path)
     assign(model, arrays, trunk_only=trunk_only, source=f"the weights {path}")
     model.eval()
-    classes = _stored_classes(metadata, options["num_classes"], path)
-    return Loaded(model, preprocessing, entry, name, source, digest, classes, _stored_top_k(metadata, path))
+    count = options["num_classes"]
+    classes, top_k = _stored_classes(metadata, count, path), _stored_top_k(metadata, path)
+    return Loaded(model, preprocessing, entry, name, source, digest, classes, top_k, count)
 
 
 def weights_file(weights: str | os.PathLike[str]) -> Path:

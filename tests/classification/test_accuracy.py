@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sparseshape_jax.classification import classifier
 from sparseshape_jax.classification.accuracy import Accuracy, run
+from sparseshape_jax.classification.classifier import Classifier
 from sparseshape_jax.data.folders import wordnet_ids
+from sparseshape_jax.data.preprocessing import Preprocessing
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.placement import TopK
 
@@ -76,10 +79,12 @@ def test_counts(tmp_path, layout, batch_size, capsys):
         )
     )
     common = {"model": "reader_network", "n": 7}
+    names = [wordnet_ids()[true] for true in (0, 7, 294, 999)]
+    dense, sparse = dict(zip(names, (1 / 2, 0, 0, 1), strict=True)), dict.fromkeys(names, 0)
     assert results == [
-        {**common, "fraction": 1.0, "keep": "all", "top1": 3 / 7, "top5": 5 / 7},
-        {**common, "fraction": 0.2, "keep": "top", "top1": 0, "top5": 4 / 7},
-        {**common, "fraction": 0.5, "keep": "rest", "top1": 3 / 7, "top5": 5 / 7},
+        {**common, "fraction": 1.0, "keep": "all", "top1": 3 / 7, "top5": 5 / 7, "per_class": dense},
+        {**common, "fraction": 0.2, "keep": "top", "top1": 0, "top5": 4 / 7, "per_class": sparse},
+        {**common, "fraction": 0.5, "keep": "rest", "top1": 3 / 7, "top5": 5 / 7, "per_class": dense},
     ]
     assert json.loads((out / "summary.json").read_text()) == results
     with (out / "summary.csv").open() as file:
@@ -131,3 +136,82 @@ def test_an_unwritable_folder_is_found_out_before_the_measurement(tmp_path, monk
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write to the output folder"):
         run(Accuracy(model="busy:network", data=str(tmp_path / "data"), out=str(tmp_path / "file" / "out")))
+
+
+# Weights that know their classes
+
+NAMES = ("owl", "cat", "dog")
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """A function that gives weights with class names, which take every image for the class in its red channel."""
+
+    def make(names: tuple[str, ...] | None, count: int) -> None:
+        def logits(images):
+            return np.eye(count)[images[:, 9, 9, 0].astype(int) % count]
+
+        one = Classifier("run", (TopK(1.0),), "", Preprocessing(resize=16, crop=16), {}, logits, count, names)
+        monkeypatch.setattr(classifier, "build_classifiers", lambda config: [one])
+
+    return make
+
+
+def folder_of(root: Path, seen: dict[str, list[int]]) -> str:
+    """Images of classes, each with what it is taken for."""
+    for name, reds in seen.items():
+        for number, red in enumerate(reds):
+            (root / name / "deeper").mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (16, 16), (red, 0, 0)).save(root / name / "deeper" / f"{number}.png")
+    return str(root)
+
+
+def test_labels_are_the_classes_that_the_weights_name(tmp_path, named, capsys):
+    named(NAMES, 3)
+    data = folder_of(tmp_path / "data", {"cat": [1, 1, 2], "owl": [0]})
+    (row,) = run(Accuracy(data=data, batch_size=3, out=str(tmp_path / "out")))
+    assert row == {
+        "model": "run",
+        "fraction": 1.0,
+        "keep": "top",
+        "n": 4,
+        "top1": 3 / 4,
+        "top5": None,
+        "per_class": {"owl": 1.0, "cat": 2 / 3},
+        "absent": ["dog"],
+    }
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == [row]
+    printed = capsys.readouterr().out
+    assert ["run", "1", "0.750", "-", "4"] in [line.split() for line in printed.splitlines()]
+    assert "1 of the 3 classes have no image" in printed
+
+
+def test_five_of_more_classes(tmp_path, named):
+    named(tuple("abcdefg"), 7)
+    data = folder_of(tmp_path / "data", {name: [0] for name in "abcdefg"})
+    (row,) = run(Accuracy(data=data, out=str(tmp_path / "out")))
+    # Class 0 comes first, and of the equal others the first four follow.
+    assert (row["top1"], row["top5"]) == (1 / 7, 5 / 7)
+    assert "absent" not in row
+
+
+def test_folders_of_other_classes_are_refused(tmp_path, named):
+    named(NAMES, 3)
+    data = folder_of(tmp_path / "data", {"cat": [0], **{f"fish{number}": [0] for number in range(7)}})
+    message = r"holds fish0, .*fish4 and 2 more, not among the 3 classes that the weights know \(owl, cat, dog\)"
+    with pytest.raises(InputError, match=message):
+        run(Accuracy(data=data, out=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
+
+
+def test_ten_nameless_classes_are_refused(tmp_path, named):
+    named(None, 10)
+    with pytest.raises(InputError, match="these weights have 10 classes, without their names"):
+        run(Accuracy(data=folder_of(tmp_path / "data", {"cat": [0]}), out=str(tmp_path / "out")))
+
+
+def test_imagenets_own_classes_may_be_named(tmp_path, named):
+    named(wordnet_ids(), 1000)
+    data = folder_of(tmp_path / "data", {"0002_white_shark": [2], wordnet_ids()[3]: [2]})
+    (row,) = run(Accuracy(data=data, out=str(tmp_path / "out")))
+    assert row["per_class"] == {wordnet_ids()[2]: 1.0, wordnet_ids()[3]: 0.0}

@@ -1,5 +1,6 @@
 """Classifiers: networks of the catalogue at several sparsities, and models of the user's own."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -10,13 +11,14 @@ import pytest
 from flax import nnx
 
 from sparseshape_jax.classification import classifier as module
-from sparseshape_jax.classification.classifier import build_classifiers
+from sparseshape_jax.classification.classifier import build_classifiers, require_imagenet
 from sparseshape_jax.classification.config import Classification
 from sparseshape_jax.data.preprocessing import CAFFE, TORCHVISION, Preprocessing
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.models import Network
 from sparseshape_jax.placement import TopK
-from sparseshape_jax.weights.load import Loaded
+from sparseshape_jax.weights.assign import save_safetensors
+from sparseshape_jax.weights.load import Loaded, abstract
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
 
@@ -99,6 +101,35 @@ def test_half_precision(small):
     assert half.logits(IMAGES).dtype == np.float32
     difference = np.abs(half.logits(IMAGES) - exact.logits(IMAGES)).max()
     assert 0 < difference < 0.05 * np.abs(exact.logits(IMAGES)).max()
+
+
+def test_a_training_run(tmp_path):
+    options = {"num_classes": 3, "dropout": 0.1}
+    network, rng = abstract("squeezenet1_1", **options), np.random.default_rng(0)
+    state = nnx.state(network, nnx.Param)
+    nnx.update(network, jax.tree.map(lambda array: rng.random(array.shape, np.float32) / 50 - 0.005, state))
+    network.eval()
+    trained = (TopK(0.2, after=("pool3",)), TopK(0.5, after=("pool5",)))
+    metadata = {"options": options, "classes": ["a", "b", "c"], "topk": [spec.to_config() for spec in trained]}
+    preprocessing = Preprocessing(resize=48, crop=48)
+    save_safetensors(
+        network,
+        tmp_path / "last.safetensors",
+        {name: json.dumps(value) for name, value in metadata.items()},
+        preprocessing=preprocessing,
+    )
+    first, dense = build_classifiers(Classification(weights=str(tmp_path), fractions=("trained", 1.0)))
+    images = rng.integers(0, 256, (2, 48, 48, 3), np.uint8)
+    normalised = preprocessing.normalise(jnp.asarray(images, jnp.float32) / 255)
+    expected = network(normalised, at={"pool3": trained[0], "pool5": trained[1]})
+    np.testing.assert_allclose(first.logits(images), expected, rtol=1e-4, atol=1e-4)
+    for one in (first, dense):
+        assert (one.model, one.classes, one.num_classes) == ("squeezenet1_1", ("a", "b", "c"), 3)
+        assert one.preprocessing == preprocessing
+    assert (first.specs, first.trained) == (trained, True)
+    assert (dense.spec.is_identity, dense.trained) == (True, False)
+    with pytest.raises(InputError, match=r"squeezenet1_1 has 3 classes \(a, b, c, …\); give a network for ImageNet"):
+        require_imagenet(dense)
 
 
 def test_names_and_provenance(small):

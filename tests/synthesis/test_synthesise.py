@@ -212,7 +212,7 @@ def test_results_are_not_taken_for_photographs(finished, photos, tmp_path, made)
 def test_weights_in_a_file(finished, photos, vgg_trunk, tmp_path):
     weights = tmp_path / "trunk.safetensors"
     save_safetensors(vgg_trunk.model, weights)
-    flags = ("--images", photos, "--model", "vgg16", "--weights", weights, "--steps", STEPS, "--out", tmp_path / "out")
+    flags = ("--images", photos, "--weights", weights, "--steps", STEPS, "--out", tmp_path / "out")  # they say vgg16
     assert synthesize("texture", *SMALL, *flags) == 0
     for file in summary(finished):
         assert (tmp_path / "out" / file).read_bytes() == (finished / file).read_bytes()
