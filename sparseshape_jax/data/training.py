@@ -76,14 +76,15 @@ class TrainingData:
             )
         self.steps_per_epoch = len(data) // batch_size
         """Whole batches in an epoch."""
-        # The variations are drawn by place in the endless stream, before it is divided.
+        # The variations are drawn by place in the endless stream, before it is divided. There is no remainder to drop:
+        # this only spares grain from rounding the stream's length up to what an index cannot hold.
         self._parts = (
             grain.MapDataset.range(len(data))
             .seed(seed)
             .shuffle()[: self.steps_per_epoch * batch_size]
             .repeat()
             .random_map(self._example)
-            .batch(batch_size // self._processes)
+            .batch(batch_size // self._processes, drop_remainder=True)
         )
 
     def batches(self, step: int = 0) -> Iterator[tuple[UInt8[np.ndarray, "b s s 3"], Int[np.ndarray, " b"]]]:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from sparseshape_jax.data.images import prepare
+from sparseshape_jax.data.labelled import Labelled, open_labelled
 from sparseshape_jax.data.loader import Loader
 from sparseshape_jax.data.preprocessing import Preprocessing
 from sparseshape_jax.errors import InputError
@@ -91,6 +92,62 @@ def test_otherwise_a_bad_file_is_an_error_that_names_it(paths):
     with pytest.raises(InputError) as caught:
         list(Loader(paths, SMALL, batch_size=3))
     assert re.fullmatch(rf"{re.escape(str(paths[6]))} is not an image.*", str(caught.value))
+
+
+class TestLabelled:
+    """Labelled pictures in place of files."""
+
+    @pytest.fixture
+    def labelled(self, paths) -> Labelled:
+        """The same pictures in two class folders, so that they are read in another order."""
+        folder = paths[0].parent
+        for index, path in enumerate(paths):
+            (folder / "val" / f"class{index % 2}").mkdir(parents=True, exist_ok=True)
+            path.rename(folder / "val" / f"class{index % 2}" / path.name)
+        return open_labelled(str(folder), "val")
+
+    def test_as_their_files(self, labelled):
+        files = [Path(labelled.describe(index)) for index in range(len(labelled))]
+        expected, batches = list(Loader(files, SMALL, 4)), list(Loader(labelled, SMALL, 4))
+        assert [batch.indices.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
+        for batch, other in zip(batches, expected, strict=True):
+            np.testing.assert_array_equal(batch.images, other.images)
+            np.testing.assert_array_equal(batch.indices, other.indices)
+
+    def test_bad_ones(self, labelled):
+        spoil(Path(labelled.describe(7)))
+        with pytest.raises(InputError, match=re.escape(labelled.describe(7))):
+            list(Loader(labelled, SMALL, batch_size=4))
+        loader = Loader(labelled, SMALL, batch_size=4, skip_bad=True)
+        assert [batch.indices.tolist() for batch in loader] == [[0, 1, 2, 3], [4, 5, 6, 8], [9, 10]]
+        assert list(loader.bad) == [7]
+
+
+class TestParts:
+    """One part per process."""
+
+    @pytest.mark.parametrize(("processes", "batch_size"), [(2, 4), (2, 5), (3, 1), (4, 4), (20, 2)])
+    def test_together_they_are_the_whole(self, paths, processes, batch_size):
+        parts = [list(Loader(paths, SMALL, batch_size, part=(p, processes))) for p in range(processes)]
+        assert len({len(part) for part in parts}) == 1  # processes take their steps together
+        for process, part in enumerate(parts):
+            assert np.concatenate([batch.indices for batch in part]).tolist() == list(range(process, 11, processes))
+            for batch in part:
+                assert batch.images.shape == (batch_size, 8, 8, 3)
+                assert batch.images.dtype == np.uint8
+                for image, index in zip(batch.images, batch.indices, strict=False):
+                    assert (image == 10 * index).all()
+
+    def test_bad_files_keep_the_parts_in_step(self, paths):
+        for path in paths[::2]:
+            spoil(path)
+        loaders = [Loader(paths, SMALL, 2, skip_bad=True, part=(p, 2)) for p in range(2)]
+        parts = [list(loader) for loader in loaders]
+        assert [[batch.indices.tolist() for batch in part] for part in parts] == [
+            [[], [], []],
+            [[1, 3], [5, 7], [9]],
+        ]
+        assert [list(loader.bad) for loader in loaders] == [[0, 2, 4, 6, 8, 10], []]
 
 
 def test_no_files(paths):
