@@ -13,6 +13,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 
+HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+"""What torchvision draws the convolutions of ResNet and VGG from (He et al. 2015, by the outputs)."""
+
+
 def max_pool(
     x: Float[Array, "n h w c"], window: int, stride: int, *, padding: int = 0, ceil_mode: bool = False
 ) -> Float[Array, "n H W c"]:

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.models.layers import BatchNorm, average_pool, max_pool
+from sparseshape_jax.models.layers import HE_NORMAL, BatchNorm, average_pool, max_pool
 from sparseshape_jax.models.network import Network, Operator, flatten
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -38,7 +38,7 @@ class Block(nnx.Module):
         dtype: Any,
         rngs: nnx.Rngs,
     ) -> None:
-        conv = partial(nnx.Conv, use_bias=False, dtype=dtype, rngs=rngs)
+        conv = partial(nnx.Conv, use_bias=False, kernel_init=HE_NORMAL, dtype=dtype, rngs=rngs)
         norm = partial(BatchNorm, axis_name=axis_name, dtype=dtype, rngs=rngs)
         outputs = 4 * width if bottleneck else width
         if bottleneck:
@@ -104,7 +104,15 @@ class ResNet(Network):
 
         size, stride, padding = (7, 2, 3) if stem == "imagenet" else (3, 1, 1)
         self.conv1 = nnx.Conv(
-            3, features[0], (size, size), strides=stride, padding=padding, use_bias=False, dtype=dtype, rngs=rngs
+            3,
+            features[0],
+            (size, size),
+            strides=stride,
+            padding=padding,
+            use_bias=False,
+            kernel_init=HE_NORMAL,
+            dtype=dtype,
+            rngs=rngs,
         )
         self.bn1 = BatchNorm(features[0], axis_name=axis_name, dtype=dtype, rngs=rngs)
         inputs = features[0]

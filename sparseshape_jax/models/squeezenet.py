@@ -24,13 +24,18 @@ FIRES = {  # name: (squeezed, expanded by each of the two branches)
 POOL_AFTER = {"fire3": "pool3", "fire5": "pool5"}
 
 
+HE_UNIFORM = nnx.initializers.he_uniform()
+"""What torchvision draws every convolution but the last from."""
+
+
 class Fire(nnx.Module):
     """1×1 squeeze, then 1×1 and 3×3 expansions side by side: (N, H, W, inputs) to (N, H, W, 2·expanded)."""
 
     def __init__(self, inputs: int, squeezed: int, expanded: int, *, dtype: Any = None, rngs: nnx.Rngs) -> None:
-        self.squeeze = nnx.Conv(inputs, squeezed, (1, 1), dtype=dtype, rngs=rngs)
-        self.expand1x1 = nnx.Conv(squeezed, expanded, (1, 1), dtype=dtype, rngs=rngs)
-        self.expand3x3 = nnx.Conv(squeezed, expanded, (3, 3), padding=1, dtype=dtype, rngs=rngs)
+        conv = partial(nnx.Conv, kernel_init=HE_UNIFORM, dtype=dtype, rngs=rngs)
+        self.squeeze = conv(inputs, squeezed, (1, 1))
+        self.expand1x1 = conv(squeezed, expanded, (1, 1))
+        self.expand3x3 = conv(squeezed, expanded, (3, 3), padding=1)
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w C"]:
         squeezed = nnx.relu(self.squeeze(x))
@@ -57,14 +62,15 @@ class SqueezeNet(Network):
     ) -> None:
         self.architecture = "squeezenet1_1"
         self.trunk_only = trunk_only
-        self.conv1 = nnx.Conv(3, 64, (3, 3), strides=2, padding=0, dtype=dtype, rngs=rngs)
+        self.conv1 = nnx.Conv(3, 64, (3, 3), strides=2, padding=0, kernel_init=HE_UNIFORM, dtype=dtype, rngs=rngs)
         inputs = 64
         for name, (squeezed, expanded) in FIRES.items():
             setattr(self, name, Fire(inputs, squeezed, expanded, dtype=dtype, rngs=rngs))
             inputs = 2 * expanded
         if not trunk_only:
             self.dropout = nnx.Dropout(dropout, rngs=rngs)
-            self.conv10 = nnx.Conv(inputs, num_classes, (1, 1), dtype=dtype, rngs=rngs)
+            small = nnx.initializers.normal(0.01)
+            self.conv10 = nnx.Conv(inputs, num_classes, (1, 1), kernel_init=small, dtype=dtype, rngs=rngs)
 
     def steps(self) -> Iterator[tuple[str, Operator]]:
         pool = partial(max_pool, window=3, stride=2, ceil_mode=True)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from flax import nnx
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.models.layers import BatchNorm, adaptive_average_pool, average_pool, max_pool
+from sparseshape_jax.models.layers import HE_NORMAL, BatchNorm, adaptive_average_pool, average_pool, max_pool
 from sparseshape_jax.models.network import Network, Operator, flatten
 
 CONVOLUTIONS = {  # depth: convolutions in each of the five blocks
@@ -48,7 +48,9 @@ class VGG(Network):
         inputs = 3
         for block, (count, features) in enumerate(zip(CONVOLUTIONS[depth], FEATURES, strict=True), start=1):
             for index in range(1, count + 1):
-                convolution = nnx.Conv(inputs, features, (3, 3), padding=1, dtype=dtype, rngs=rngs)
+                convolution = nnx.Conv(
+                    inputs, features, (3, 3), padding=1, kernel_init=HE_NORMAL, dtype=dtype, rngs=rngs
+                )
                 setattr(self, f"conv{block}_{index}", convolution)
                 if batch_norm:
                     setattr(
@@ -57,9 +59,10 @@ class VGG(Network):
                 inputs = features
         if not trunk_only:
             self.dropout = nnx.Dropout(dropout, rngs=rngs)
-            self.fc6 = nnx.Linear(7 * 7 * 512, 4096, dtype=dtype, rngs=rngs)
-            self.fc7 = nnx.Linear(4096, 4096, dtype=dtype, rngs=rngs)
-            self.fc8 = nnx.Linear(4096, num_classes, dtype=dtype, rngs=rngs)
+            linear = partial(nnx.Linear, kernel_init=nnx.initializers.normal(0.01), dtype=dtype, rngs=rngs)
+            self.fc6 = linear(7 * 7 * 512, 4096)
+            self.fc7 = linear(4096, 4096)
+            self.fc8 = linear(4096, num_classes)
 
     def steps(self) -> Iterator[tuple[str, Operator]]:
         pool = max_pool if self.pooling == "max" else average_pool

@@ -94,8 +94,7 @@ class Stepper:
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), state.step), lax.axis_index(AXIS))
 
             def loss_of(params: Any) -> tuple[Array, tuple[Array, Any]]:
-                network = nnx.merge(self.graphdef, params, stats, self._rest, copy=True)
-                nnx.reseed(network, dropout=key)
+                network = nnx.merge(self.graphdef, params, stats, _seeded(self._rest, key), copy=True)
                 logits = network(self._images(pixels), at=operators)
                 hits = jnp.mean(jnp.argmax(logits, -1) == labels)
                 return jnp.mean(self._loss(logits, labels)), (hits, nnx.state(network, nnx.BatchStat))
@@ -106,7 +105,7 @@ class Stepper:
             updates, optimiser = self.transformation.update(gradient, state.optimiser, params)
             weights = (optax.apply_updates(params, updates), stats)
             average = optax.incremental_update(weights, state.average, 1 - self.decay) if self.decay else None
-            metrics = {"loss": loss, "accuracy": hits, "change": optax.global_norm(updates)}
+            metrics = {"loss": loss, "accuracy": hits, "change": optax.tree.norm(updates)}
             return State(state.step + 1, weights, optimiser, average), metrics
 
         return step
@@ -136,3 +135,13 @@ class Stepper:
             return lax.psum(sums, AXIS)
 
         return step
+
+
+def _seeded(random_state: Any, key: Array) -> Any:
+    """Dropout's random state begun anew from `key`, another one for each layer: keys drawn from it, counts at 0."""
+    leaves, tree = jax.tree.flatten(random_state)
+    fresh = [
+        jax.random.fold_in(key, number) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.zeros_like(leaf)
+        for number, leaf in enumerate(leaves)
+    ]
+    return jax.tree.unflatten(tree, fresh)
