@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -63,16 +64,20 @@ class Programs:
 
         It lies halfway between the fractions of k and of k + 1, where rounding in float32 cannot matter.
         """
-        crop, names = self.loaded.preprocessing.crop, spec.after or ()
-        image = jax.ShapeDtypeStruct((1, crop, crop, 3), np.float32)
-        shapes = jax.eval_shape(lambda images: self.loaded.model.activations(images, names), image)
-        shares = {}
-        for name in names:
+        shares, shapes = {}, self._shapes
+        for name in spec.after or ():
             if shapes[name].ndim != 4:
                 raise InputError(f"Top-K cannot be placed after {name}, which is no feature map")
             positions = math.prod(shapes[name].shape[axis] for axis in AXES[spec.scope])
             shares[name] = np.float32((max(1, int(spec.fraction * positions)) + 0.5) / positions)
         return shares
+
+    @cached_property
+    def _shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Of all activations."""
+        model, crop = self.loaded.model, self.loaded.preprocessing.crop
+        image = jax.ShapeDtypeStruct((1, crop, crop, 3), np.float32)
+        return jax.eval_shape(lambda images: model.activations(images, model.names), image)
 
 
 class Measure(ABC):

@@ -7,7 +7,7 @@ sparsity.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +45,6 @@ class Sweep(Network):
     """Folder for summary.json, summary.csv, the figures and config.yaml. A run that was stopped goes on from there."""
 
     def __post_init__(self) -> None:
-        if self.data is None and self.stimuli is None:
-            raise InputError("nothing to measure on; give --data DIR (accuracy), --stimuli DIR (shape bias), or both")
         if self.topk.after is not None or self.topk.keep == "all" or self.topk.blend == 0:
             raise InputError("a sweep needs a Top-K that changes something, and placements in place of topk.after")
         if not self.fractions or len(set(self.fractions)) < len(self.fractions) or max(self.fractions) >= 1:
@@ -93,25 +91,26 @@ def run(config: Sweep) -> list[dict[str, Any]]:
     from sparseshape_jax.classification.classifier import load_network
     from sparseshape_jax.classification.measure import Programs, measures
 
+    if config.data is None and config.stimuli is None:
+        raise InputError("nothing to measure on; give --data DIR (accuracy), --stimuli DIR (shape bias), or both")
     if config.model is not None and ":" in config.model:
         raise InputError(f"--model {config.model} has no named activations; a sweep needs a network of the catalogue")
     loaded = load_network(config)
-    placements = placements_of(config, loaded)
+    common, programs = config.common(loaded.top_k), Programs(loaded)
+    specs: list[tuple[str, TopK | None]] = [(DENSE, None)]
+    for placement in placements_of(config, loaded):
+        at = replace(common, after=tuple(placement.split("+")))
+        specs += [(placement, replace(at, fraction=fraction)) for fraction in config.fractions]
+    functions = [programs.logits(spec) for _, spec in specs]  # compiled when called
     wanted = measures(config, loaded)
     facts = {
         "weights": loaded.sha256,
+        "preprocessing": asdict(loaded.preprocessing),
         "compute_dtype": config.compute_dtype,
         "images": [measure.fingerprint for measure in wanted],
         "versions": {package: version(package) for package in ("sparseshape-jax", "jax", "flax")},
     }
-    common = config.common(loaded.top_k)
-    cells = [_Cell(DENSE, None, facts)] + [
-        _Cell(placement, replace(common, fraction=fraction, after=tuple(placement.split("+"))), facts)
-        for placement in placements
-        for fraction in config.fractions
-    ]
-    programs = Programs(loaded)
-    functions = [programs.logits(cell.spec) for cell in cells]  # compiled when called
+    cells = [_Cell(placement, spec, facts) for placement, spec in specs]
     folder = output.prepare_folder(config.out)
     output.write_config(folder / "config.yaml", config)
     done = _done(folder / "summary.json", cells)
