@@ -75,10 +75,10 @@ class Stepper:
     def _loss(self, logits: Float[Array, "n classes"], labels: Int[Array, " n"]) -> Float[Array, " n"]:
         """torch's `cross_entropy(reduction="none", label_smoothing=…)`."""
         targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), self.label_smoothing)
-        return optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
+        return optax.softmax_cross_entropy(logits.astype(targets.dtype), targets)
 
     def _images(self, pixels: UInt8[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
-        return self.preprocessing.normalise(pixels.astype(jnp.float32) / 255)
+        return self.preprocessing.normalise(pixels.astype(jnp.result_type(float)) / 255)
 
     def train(self, at: Mapping[str, Any]) -> Callable[..., tuple[State, dict[str, Array]]]:
         """The function `(state, (pixels, labels), progress) -> (state, metrics)` with Top-K placed as `at` says.

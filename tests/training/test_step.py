@@ -1,5 +1,6 @@
 """The training step beside the same step in torch, and what it does with schedules, averages and faults."""
 
+from dataclasses import replace
 from functools import cache
 
 import jax
@@ -10,9 +11,11 @@ from flax import nnx
 
 from sparseshape_jax import models, parallel
 from sparseshape_jax.data.preprocessing import Preprocessing
+from sparseshape_jax.errors import InputError
+from sparseshape_jax.models.layers import BatchNorm
 from sparseshape_jax.placement import TopK, place
 from sparseshape_jax.training.config import Classifier, Optimiser, Schedule, Sparsity
-from sparseshape_jax.training.schedules import placed, transformation
+from sparseshape_jax.training.schedules import learning_rate, placed, progress, transformation
 from sparseshape_jax.training.step import Stepper
 from sparseshape_jax.weights.assign import assign, export
 
@@ -34,32 +37,27 @@ def torch_top_k(torch, x, fraction):
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.2], ids=["dense", "top-k"])
-@pytest.mark.parametrize("optimiser", ["sgd", "nesterov", "adamw"])
-def test_three_steps_equal_torch(torch, torchvision, fraction, optimiser):
-    if optimiser != "sgd" and fraction != 1:
-        pytest.skip("the optimisers are compared on the dense network")
+def test_three_steps_of_resnet18_equal_torch(torch, torchvision, fraction):
+    """In float64: in float32 both round, and a rectified value that near to 0 lets the gradients differ by 0.5 %."""
+    with jax.enable_x64(True):
+        three_steps(torch, torchvision, fraction)
+
+
+def three_steps(torch, torchvision, fraction):
     torch.manual_seed(0)
     theirs = torchvision.models.resnet18(num_classes=CLASSES)
     ours = models.build("resnet18", num_classes=CLASSES, rngs=nnx.Rngs(0))
     assign(ours, {name: np.asarray(tensor) for name, tensor in theirs.state_dict().items() if "num" not in name})
-
+    weights = nnx.state(ours, (nnx.Param, nnx.BatchStat))
+    nnx.update(ours, jax.tree.map(lambda array: array.astype(np.float64), weights))
+    theirs = theirs.double()
+    before = {name: tensor.numpy().copy() for name, tensor in theirs.state_dict().items()}
     theirs.train()
     if fraction < 1:
         theirs.layer2.register_forward_hook(lambda module, args, out: torch_top_k(torch, out, fraction))
-    # AdamW divides by the square root of a squared gradient: where that is almost 0, rounding decides the direction.
-    settings = {
-        "sgd": Optimiser(learning_rate=0.01, weight_decay=5e-4),
-        "nesterov": Optimiser(learning_rate=0.01, weight_decay=5e-4, nesterov=True, clip_norm=1.0),
-        "adamw": Optimiser(name="adamw", learning_rate=1e-5, weight_decay=0.05),
-    }[optimiser]
-    rate = settings.learning_rate
-    if optimiser == "adamw":
-        torch_optimiser = torch.optim.AdamW(theirs.parameters(), lr=rate, weight_decay=0.05)
-    else:
-        torch_optimiser = torch.optim.SGD(
-            theirs.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4, nesterov=settings.nesterov
-        )
-    stepper = Stepper(ours, PREPROCESSING, transformation(settings, lambda step: rate), label_smoothing=0.1)
+    torch_optimiser = torch.optim.SGD(theirs.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    settings = Optimiser(learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
+    stepper = Stepper(ours, PREPROCESSING, transformation(settings, lambda step: 0.01), label_smoothing=0.1)
     at = place(TopK(fraction, after=("layer2",)), ours)
     step = parallel.over_all_devices(stepper.train(at), donate=True)
     state = parallel.replicate(stepper.start())
@@ -68,27 +66,112 @@ def test_three_steps_equal_torch(torch, torchvision, fraction, optimiser):
         state, metrics = step(state, (pixels, labels), np.float32(1))
 
         normalised = (pixels / 255 - PREPROCESSING.mean) / PREPROCESSING.std
-        images = torch.from_numpy(normalised.transpose(0, 3, 1, 2).astype(np.float32))
+        images = torch.from_numpy(normalised.transpose(0, 3, 1, 2).copy())
         torch_optimiser.zero_grad()
         logits = theirs(images)
         loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels).long(), label_smoothing=0.1)
         loss.backward()
-        if settings.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(theirs.parameters(), settings.clip_norm)
         torch_optimiser.step()
-        assert float(metrics["loss"][0]) == pytest.approx(loss.item(), rel=1e-4)
+        assert float(metrics["loss"][0]) == pytest.approx(loss.item(), rel=1e-9)
         assert float(metrics["accuracy"][0]) == pytest.approx((logits.argmax(1).numpy() == labels).mean())
 
     state = parallel.first(state)
     assert state.step == 3
     got, expected = export(stepper.network(state.weights)), theirs.state_dict()
     for name, array in got.items():
-        np.testing.assert_allclose(array, expected[name].numpy(), rtol=1e-4, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(array, expected[name].numpy(), rtol=0, atol=1e-8, err_msg=name)
+        change = expected[name].numpy() - before[name]
+        assert np.linalg.norm(array - before[name] - change) < 1e-5 * np.linalg.norm(change), name
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Optimiser(momentum=0.0, weight_decay=0.1),
+        Optimiser(momentum=0.9, weight_decay=0.0),
+        Optimiser(nesterov=True, weight_decay=0.1, clip_norm=0.5),
+        Optimiser(weight_decay=0.1, decay_norm_and_bias=False),
+        Optimiser(name="adamw", learning_rate=0.01, weight_decay=0.05),
+        Optimiser(name="adamw", learning_rate=0.01, weight_decay=0.05, decay_norm_and_bias=False, beta2=0.9),
+    ],
+    ids=["plain", "momentum", "nesterov clipped", "kernels decay", "adamw", "adamw kernels"],
+)
+@pytest.mark.parametrize(
+    "schedule", [Schedule(), Schedule(kind="step", milestones=(1, 2), gamma=0.3)], ids=["cosine", "step"]
+)
+def test_optimisers_and_schedules_equal_torchs(torch, settings, schedule):
+    """Twelve steps of three epochs with random gradients; torch's schedulers move between epochs."""
+    rng = np.random.default_rng(0)
+    params = {"kernel": rng.normal(size=(4, 3)).astype(np.float32), "bias": rng.normal(size=3).astype(np.float32)}
+    theirs = {name: torch.nn.Parameter(torch.from_numpy(array.copy())) for name, array in params.items()}
+    groups = [
+        {"params": [theirs["kernel"]], "weight_decay": settings.weight_decay},
+        {"params": [theirs["bias"]], "weight_decay": settings.weight_decay * settings.decay_norm_and_bias},
+    ]
+    if settings.name == "adamw":
+        optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.beta2))
+    else:
+        optimiser = torch.optim.SGD(
+            groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.nesterov
+        )
+    if schedule.kind == "step":
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, [1, 2], gamma=0.3)
+    else:
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=3)
+    rate = learning_rate(replace(schedule, per_epoch=True), settings.learning_rate, epochs=3, steps_per_epoch=4)
+    ours = transformation(settings, rate)
+    state = ours.init(params)
+    for step in range(12):
+        gradient = {name: rng.normal(size=array.shape).astype(np.float32) for name, array in params.items()}
+        updates, state = ours.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        for name, parameter in theirs.items():
+            parameter.grad = torch.from_numpy(gradient[name])
+        if settings.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(theirs.values(), settings.clip_norm)
+        optimiser.step()
+        if step % 4 == 3:
+            scheduler.step()
+        for name, parameter in theirs.items():
+            np.testing.assert_allclose(params[name], parameter.detach().numpy(), rtol=2e-5, atol=1e-6)
+
+
+def test_the_learning_rate_warms_up_and_ends_where_it_should():
+    rate = learning_rate(Schedule(warmup_epochs=2, final_factor=0.1), 0.4, epochs=10, steps_per_epoch=5)
+    np.testing.assert_allclose([rate(step) for step in range(10)], 0.04 * np.arange(1, 11), rtol=1e-6)
+    assert float(rate(10)) == pytest.approx(0.4)
+    assert float(rate(30)) == pytest.approx(0.4 * (1 + 0.1) / 2), "half way down the cosine"
+    assert float(rate(50)) == pytest.approx(0.04)
+    assert float(learning_rate(Schedule(kind="constant"), 0.4, epochs=1, steps_per_epoch=1)(7)) == pytest.approx(0.4)
+
+
+def test_how_far_top_k_has_come():
+    assert [progress(Sparsity(), epoch) for epoch in (0, 3)] == [1, 1]
+    assert [progress(Sparsity(schedule="anneal", epochs=4), epoch) for epoch in (0, 1, 4, 9)] == [0, 0.25, 1, 1]
+    assert [progress(Sparsity(schedule="from_epoch", epochs=2), epoch) for epoch in (0, 1.9, 2, 5)] == [0, 0, 1, 1]
+
+
+class Small(models.Network):
+    """Compiles in a second: convolution, batch normalisation, a place for Top-K, dropout, classifier."""
+
+    def __init__(self, dropout: float) -> None:
+        rngs = nnx.Rngs(0)
+        self.architecture = "small"
+        self.conv = nnx.Conv(3, 8, (3, 3), strides=2, rngs=rngs)
+        self.bn = BatchNorm(8, axis_name=parallel.AXIS, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout, rngs=rngs)
+        self.fc = nnx.Linear(8, CLASSES, rngs=rngs)
+
+    def steps(self):
+        yield "conv", self.conv
+        yield "bn", self.bn
+        yield "layer2", nnx.relu
+        yield "logits", lambda x: self.fc(self.dropout(x.mean((1, 2))))
 
 
 @cache
-def small() -> models.Network:
-    return models.build("resnet18_code_spec", num_classes=CLASSES, width=0.1, image_size=32, rngs=nnx.Rngs(0))
+def small(dropout: float = 0.0) -> models.Network:
+    return Small(dropout)
 
 
 def steps(at, *, count=3, progress=1.0, **options):
@@ -168,8 +251,7 @@ def test_a_fault_shows_in_the_metrics():
 
 def test_dropout_depends_on_seed_and_step_alone():
     def losses(seed: int) -> list[float]:
-        network = models.build("squeezenet1_1", num_classes=CLASSES, rngs=nnx.Rngs(0))
-        stepper = Stepper(network, Preprocessing(resize=32, crop=32), optax.sgd(0.0), seed=seed)
+        stepper = Stepper(small(0.5), Preprocessing(resize=32, crop=32), optax.sgd(0.0), seed=seed)
         step = parallel.over_all_devices(stepper.train({}))
         state = parallel.replicate(stepper.start())
         found = []
@@ -184,8 +266,6 @@ def test_dropout_depends_on_seed_and_step_alone():
 
 
 def test_settings_refuse_what_cannot_be():
-    from sparseshape_jax.errors import InputError
-
     for make in (
         lambda: Optimiser(learning_rate=-1),
         lambda: Schedule(kind="step"),
