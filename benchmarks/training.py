@@ -1,0 +1,197 @@
+"""Training: a step of ResNet-18, and the loader that feeds it, against torch, in one run.
+
+    python benchmarks/training.py
+
+A step is what `train.py classifier` compiles: bytes to normalised images, forward and backward pass, batch statistics,
+SGD with momentum and weight decay. In torch it is torchvision's network with the reference's Top-K after `layer2`, on
+the same batches, eager. The loader decodes, crops at random to 224×224 pixels, flips and batches: 2 threads here, 2
+worker processes in torch's DataLoader. The contestants take turns; of each the median counts.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from flax import nnx
+from networks import import_torchvision
+from PIL import Image
+from top_k import torch_top_k
+
+from sparseshape_jax import TopK, parallel
+from sparseshape_jax.data.augment import Augment
+from sparseshape_jax.data.labelled import open_labelled
+from sparseshape_jax.data.preprocessing import Preprocessing
+from sparseshape_jax.data.training import TrainingData
+from sparseshape_jax.models import build
+from sparseshape_jax.placement import place
+from sparseshape_jax.training.config import Optimiser, Schedule
+from sparseshape_jax.training.schedules import learning_rate, transformation
+from sparseshape_jax.training.step import Stepper
+
+SIDES = (32, 64)
+FRACTIONS = (1.0, 0.2)
+BATCH = 32
+CLASSES = 10
+OPTIMISER = Optimiser(learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
+CROP = 224
+WORKERS = 2
+AHEAD, TURN = 4, 16
+"""Batches that do not count at the beginning of a loader's turn, and that do."""
+
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+def our_step(batch: Batch, fraction: float) -> Callable[[], Any]:
+    """A call that takes the next step with this package."""
+    network = nnx.jit(lambda: build("resnet18", num_classes=CLASSES, axis_name=parallel.AXIS, rngs=nnx.Rngs(0)))()
+    side = batch[0].shape[1]
+    rate = learning_rate(Schedule(kind="constant"), OPTIMISER.learning_rate, epochs=1, steps_per_epoch=1)
+    stepper = Stepper(network, Preprocessing(resize=side, crop=side), transformation(OPTIMISER, rate))
+    at = place(TopK(fraction, after=("layer2",)), network)
+    step = parallel.over_all_devices(stepper.train(at), donate=True)
+    state = parallel.replicate(stepper.start())
+
+    def call() -> Any:
+        nonlocal state
+        state, metrics = step(state, batch, np.float32(1))
+        return jax.block_until_ready((state, metrics))
+
+    return call
+
+
+def torch_step(batch: Batch, fraction: float) -> Callable[[], Any]:
+    """A call that takes the next step with torch, from the same bytes."""
+    network = import_torchvision().models.resnet18(num_classes=CLASSES).train()
+    if fraction < 1:
+        network.layer2.register_forward_hook(lambda *values: torch_top_k(values[-1], fraction))
+    optimiser = torch.optim.SGD(
+        network.parameters(),
+        lr=OPTIMISER.learning_rate,
+        momentum=OPTIMISER.momentum,
+        weight_decay=OPTIMISER.weight_decay,
+    )
+    pixels, labels = torch.from_numpy(batch[0]), torch.from_numpy(batch[1]).long()
+    normalisation = Preprocessing()
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (normalisation.mean, normalisation.std))
+
+    def call() -> float:
+        images = (pixels.permute(0, 3, 1, 2).contiguous() / 255 - mean) / std
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(images), labels)
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
+    return call
+
+
+def our_loader(folder: Path, train: str) -> Callable[[], Any]:
+    """A call that begins to load with this package's loader."""
+    data = open_labelled(str(folder), train)
+    return TrainingData(data, Augment(), image_size=CROP, batch_size=BATCH, seed=0, threads=WORKERS).batches
+
+
+def torch_loader(folder: Path, train: str) -> Callable[[], Any]:
+    """A call that begins to load, bytes too, with torch's DataLoader; its workers live on from one to the next."""
+    torchvision = import_torchvision()
+    transforms = torchvision.transforms
+    varied = transforms.Compose(
+        [transforms.RandomResizedCrop(CROP), transforms.RandomHorizontalFlip(), transforms.PILToTensor()]
+    )
+    data = torchvision.datasets.ImageFolder(str(folder / train), varied)
+    # More than is drawn, so that no worker runs dry before the last batch.
+    sampler = torch.utils.data.RandomSampler(data, num_samples=BATCH * (AHEAD + TURN + AHEAD))
+    loader = torch.utils.data.DataLoader(
+        data, BATCH, sampler=sampler, num_workers=WORKERS, prefetch_factor=AHEAD // WORKERS, persistent_workers=True
+    )
+    return lambda: iter(loader)
+
+
+def loader_medians(folder: Path, train: str, rounds: int) -> dict[str, float]:
+    """Seconds for `TURN` batches. Those before, made ahead while the workers woke up, do not count."""
+    loaders = {"torch": torch_loader(folder, train), "ours": our_loader(folder, train)}
+    times: dict[str, list[float]] = {name: [] for name in loaders}
+    for number in range(rounds + 1):
+        for name, begin in loaders.items():
+            batches = begin()
+            for _ in range(AHEAD):
+                next(batches)
+            began = time.perf_counter()
+            for _ in range(TURN):
+                next(batches)
+            if number:  # the first starts worker processes
+                times[name].append(time.perf_counter() - began)
+            if name == "ours":
+                batches.close()
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def make_images(folder: Path) -> None:
+    """512 JPEG crops, 256×256 pixels, of a photograph, in four classes."""
+    from skimage import data
+
+    photograph = Image.fromarray(data.astronaut())
+    rng = np.random.default_rng(0)
+    for number in range(512):
+        left, top = (int(rng.integers(extent - 256 + 1)) for extent in photograph.size)
+        path = folder / "train" / f"class{number % 4}" / f"{number:03}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photograph.crop((left, top, left + 256, top + 256)).save(path, quality=90)
+
+
+def medians(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Seconds per call, contestants taking turns, after a first call of each that does not count."""
+    for call in contestants.values():
+        call()  # compiles, allocates
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, call in contestants.items():
+            began = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def print_row(title: str, amount: int, seconds: dict[str, float]) -> None:
+    theirs, ours = amount / seconds["torch"], amount / seconds["ours"]
+    print(f"{title:>22} {theirs:8.2f} {ours:8.2f} {ours / theirs:6.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="turns that each takes (default: 9)")
+    parser.add_argument("--images", type=Path, help="folder with <train>/<class>/… to load (default: one is made)")
+    parser.add_argument("--train", default="train", help="its training split (default: train)")
+    options = parser.parse_args()
+    print(f"jax {jax.__version__}, torch {torch.__version__} with {torch.get_num_threads()} threads")
+    print("medians; ratio: ours / torch, above 1 means that ours is faster\n")
+
+    # The loaders first: torch's worker processes must be forked before either library has threads.
+    print(f"{f'loading, {WORKERS} workers':>22} {'torch':>8} {'ours':>8} {'ratio':>6}   images per second")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.images or Path(temporary)
+        if options.images is None:
+            make_images(folder)
+        count = len(open_labelled(str(folder), options.train))
+        print_row(f"{count:,} images", BATCH * TURN, loader_medians(folder, options.train, options.rounds))
+
+    print(f"\n{f'ResNet-18, batch {BATCH}':>22} {'torch':>8} {'ours':>8} {'ratio':>6}   steps per second")
+    rng = np.random.default_rng(0)
+    for side in SIDES:
+        pixels = rng.integers(0, 256, (BATCH, side, side, 3), np.uint8)
+        batch = pixels, rng.integers(0, CLASSES, BATCH).astype(np.int32)
+        for fraction in FRACTIONS:
+            steps = {"torch": torch_step(batch, fraction), "ours": our_step(batch, fraction)}
+            kept = f"Top-K {fraction:.0%}" if fraction < 1 else "dense"
+            print_row(f"{side}×{side}, {kept}", 1, medians(steps, options.rounds))
+
+
+if __name__ == "__main__":
+    main()
