@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, set_parsing_settings
@@ -65,9 +66,9 @@ def main(description: str, jobs: Mapping[str, Job], arguments: Sequence[str] | N
 
 def _settings(parser: _Parser, jobs: Mapping[str, Job], arguments: Sequence[str] | None) -> tuple[str, Any]:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    sequences = dict(item for job in jobs.values() for item in _sequence_flags(job.settings))
+    hints = dict(item for job in jobs.values() for item in _flags(job.settings))
     try:
-        parsed = parser.parse_args(_as_lists(arguments, sequences))
+        parsed = parser.parse_args(_spelt_out(arguments, hints))
         job = jobs[parsed.job]
         values = parser.instantiate(parsed)[parsed.job]
         return parsed.job, job.settings(**{field.name: values[field.name] for field in fields(job.settings)})
@@ -81,36 +82,39 @@ def _settings(parser: _Parser, jobs: Mapping[str, Job], arguments: Sequence[str]
         raise InputError(_bad_input(error) or "; ".join(causes) or str(error)) from None
 
 
-def _sequence_flags(settings: type, prefix: str = "--") -> Iterator[tuple[str, Callable[[str], str]]]:
-    """The flags that take several values, and how to write each of these in a YAML list."""
+def _flags(settings: type, prefix: str = "--") -> Iterator[tuple[str, Any]]:
+    """Every flag of a job, with the type of its setting."""
     for name, hint in get_type_hints(settings).items():
         if is_dataclass(hint):
-            yield from _sequence_flags(hint if isinstance(hint, type) else type(hint), f"{prefix}{name}.")
-        for option in (hint, *get_args(hint)):
-            if get_origin(option) is tuple:
-                yield prefix + name, _quoted if get_args(option)[0] is str else str
+            yield from _flags(hint if isinstance(hint, type) else type(hint), f"{prefix}{name}.")
+        yield prefix + name, hint
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _as_lists(arguments: Sequence[str], sequences: Mapping[str, Callable[[str], str]]) -> list[str]:
-    """Let `--records A B` stand for `--records [A,B]`, wherever a setting takes several values."""
-    joined: list[str] = []
+def _spelt_out(arguments: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
+    """Let `--records A B` stand for `--records [A,B]` where a setting takes several values, and `--dry_run` for
+    `--dry_run true`."""
+    spelt: list[str] = []
     values: list[str] | None = None
     write: Callable[[str], str] = str
-    for argument in (*arguments, "--"):
+    for argument, following in pairwise((*arguments, "--", "--")):
         if values is not None and (argument.startswith("--") or argument.startswith("[")):
-            joined += [f"[{', '.join(values)}]"] if values else []
+            spelt += [f"[{', '.join(values)}]"] if values else []
             values = None
         if values is not None:
             values.append(write(argument))
             continue
-        joined.append(argument)
-        if argument in sequences:
-            values, write = [], sequences[argument]
-    return joined[:-1]
+        spelt.append(argument)
+        hint = hints.get(argument)
+        if hint is bool and following.startswith("--"):
+            spelt.append("true")
+        for option in (hint, *get_args(hint)):
+            if get_origin(option) is tuple:
+                values, write = [], _quoted if get_args(option)[0] is str else str
+    return spelt[:-1]
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _plain(message: str) -> str:

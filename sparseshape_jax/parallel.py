@@ -106,7 +106,8 @@ def replicate(tree: Any) -> Any:
     """A copy of `tree`, the same on all processes, for every device."""
     local = jax.local_device_count()
     copies = jax.tree.map(lambda array: np.broadcast_to(array, (local, *np.shape(array))), tree)
-    return jax.pmap(lambda copy: copy)(copies)
+    # On the same axis as the steps; from another, they would be compiled once more for what they return themselves.
+    return jax.pmap(lambda copy: copy, AXIS)(copies)
 
 
 def first(tree: Any) -> Any:

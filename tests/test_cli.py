@@ -102,6 +102,13 @@ def test_defaults(run):
     assert run("sand").settings == Sand()
 
 
+def test_a_switch_needs_no_value(run):
+    assert run("paint", "--dry").settings == Paint(dry=True)
+    assert run("paint", "--dry", "--seed", "3").settings == Paint(dry=True, seed=3)
+    assert run("paint", "--dry", "false", "--seed", "3").settings == Paint(seed=3)
+    assert "maybe" in one_line(run("paint", "--dry=maybe"))
+
+
 def test_flags(run):
     settings = run(
         "paint",

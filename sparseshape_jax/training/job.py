@@ -179,7 +179,7 @@ class Training:
                 "loss": loss / count,
                 "accuracy": hits / count,
                 "learning_rate": float(self.rate(step - 1)),
-                "keep": [1 + (spec.fraction - 1) * come for spec in self.config.top_ks if not spec.is_identity] or [1],
+                "keep": [1 - come + spec.fraction * come for spec in self.config.top_ks if not spec.is_identity] or [1],
                 "images_per_second": bar.format_dict["rate"],
             }
         ]

@@ -73,7 +73,7 @@ def progress(sparsity: Sparsity, epoch: float) -> float:
 def placed(config: Classifier, network: Network, come: float, *, evaluating: bool = False) -> dict[str, Any]:
     """What `network(images, at=…)` takes when Top-K has come so far: 0, 1, or in between.
 
-    In between, the operators need a traced `progress` in (0, 1], and keep 1 + (fraction - 1) · progress: one program
+    In between, the operators need a traced `progress` in (0, 1], and keep 1 - progress + fraction · progress: one program
     serves the whole way. At both ends the fraction is a constant, the fast case.
     """
     if evaluating and config.sparsity.eval_fraction is not None:
@@ -95,7 +95,7 @@ class Annealed:
         spec = self.spec
         return lambda x: keep_top_k(
             x,
-            1 + (spec.fraction - 1) * progress,
+            1 - progress + spec.fraction * progress,
             keep=spec.keep,
             scope=spec.scope,
             blend=spec.blend,

@@ -1,7 +1,9 @@
 """The training step beside the same step in torch, and what it does with schedules, averages and faults."""
 
+import runpy
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,12 +14,13 @@ from flax import nnx
 from sparseshape_jax import models, parallel
 from sparseshape_jax.data.preprocessing import Preprocessing
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.models.layers import BatchNorm
 from sparseshape_jax.placement import TopK, place
 from sparseshape_jax.training.config import Classifier, Optimiser, Schedule, Sparsity
 from sparseshape_jax.training.schedules import learning_rate, placed, progress, transformation
 from sparseshape_jax.training.step import Stepper
 from sparseshape_jax.weights.assign import assign, export
+
+runpy.run_path(str(Path(__file__).with_name("small_train.py")))  # adds the network resnet_small
 
 PREPROCESSING = Preprocessing(resize=64, crop=64)
 CLASSES = 10
@@ -151,27 +154,9 @@ def test_how_far_top_k_has_come():
     assert [progress(Sparsity(schedule="from_epoch", epochs=2), epoch) for epoch in (0, 1.9, 2, 5)] == [0, 0, 1, 1]
 
 
-class Small(models.Network):
-    """Compiles in a second: convolution, batch normalisation, a place for Top-K, dropout, classifier."""
-
-    def __init__(self, dropout: float) -> None:
-        rngs = nnx.Rngs(0)
-        self.architecture = "small"
-        self.conv = nnx.Conv(3, 8, (3, 3), strides=2, rngs=rngs)
-        self.bn = BatchNorm(8, axis_name=parallel.AXIS, rngs=rngs)
-        self.dropout = nnx.Dropout(dropout, rngs=rngs)
-        self.fc = nnx.Linear(8, CLASSES, rngs=rngs)
-
-    def steps(self):
-        yield "conv", self.conv
-        yield "bn", self.bn
-        yield "layer2", nnx.relu
-        yield "logits", lambda x: self.fc(self.dropout(x.mean((1, 2))))
-
-
 @cache
 def small(dropout: float = 0.0) -> models.Network:
-    return Small(dropout)
+    return models.build("resnet_small", num_classes=CLASSES, dropout=dropout, rngs=nnx.Rngs(0))
 
 
 def steps(at, *, count=3, progress=1.0, **options):

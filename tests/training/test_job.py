@@ -1,0 +1,332 @@
+"""A whole run of train.py: what it leaves behind, what it refuses, being killed, and how it divides over devices."""
+
+import json
+import os
+import random
+import re
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from safetensors.numpy import load_file
+
+from sparseshape_jax.cli import main
+from sparseshape_jax.weights.load import load
+
+SCRIPT = Path(__file__).with_name("small_train.py")
+SETTINGS = {
+    "model": "resnet_small",
+    "topk": {"fraction": 0.2},
+    "optimiser": {"learning_rate": 0.02},
+    "epochs": 4,
+    "batch_size": 8,
+}
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of coloured noise: 20 pictures each to train on, 7 each to evaluate, 5 each stylised."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 20), ("val", 7), ("stylised", 5)):
+        for number, colour in enumerate(("blue", "green", "red")):
+            for index in range(count):
+                noise = rng.integers(0, 120, (16, 16, 3))
+                noise[..., number] += 100
+                path = folder / split / colour / f"{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(noise.astype(np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the processes of this module share compiled programs."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture
+def command(photos, compiled, tmp_path):
+    """The command line and environment of a run in `out`, with more settings."""
+
+    def command(out: Path, *more: str, devices: int = 1) -> dict:
+        data = {"path": str(photos), "image_size": 16, "resize": 16, "augment": {"crop": "padded"}, "threads": 2}
+        config = tmp_path / "settings.yaml"
+        config.write_text(yaml.safe_dump(SETTINGS | {"data": data}))
+        flags = ["--config", str(config), "--out", str(out), *more]
+        environment = os.environ | {
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "JAX_COMPILATION_CACHE_DIR": str(compiled),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+        return {"args": [sys.executable, str(SCRIPT), "classifier", *flags], "env": environment}
+
+    return command
+
+
+@pytest.fixture
+def run_apart(command):
+    """Run in a process of its own."""
+
+    def run(out: Path, *more: str, **options) -> subprocess.CompletedProcess:
+        return subprocess.run(**command(out, *more, **options), capture_output=True, text=True)
+
+    return run
+
+
+@pytest.fixture
+def run(command, capfd):
+    """Run in this process, which is faster."""
+    jobs = runpy.run_path(str(SCRIPT))["JOBS"]
+
+    def run(out: Path, *more: str) -> subprocess.CompletedProcess:
+        arguments = command(out, *more)["args"][2:]
+        try:
+            status = main("", jobs, arguments)
+        except SystemExit as stop:  # how argparse ends
+            status = int(stop.code or 0)
+        return subprocess.CompletedProcess(arguments, status, *capfd.readouterr())
+
+    return run
+
+
+def one_line(done: subprocess.CompletedProcess) -> str:
+    """The message of a run that was refused."""
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+def rows(out: Path) -> list[dict]:
+    """metrics.jsonl without what depends on the clock."""
+    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in found]
+
+
+def same_weights(one: Path, other: Path) -> None:
+    for name in ("last", "best"):
+        ours, theirs = load_file(one / f"{name}.safetensors"), load_file(other / f"{name}.safetensors")
+        assert ours.keys() == theirs.keys()
+        for key, array in ours.items():
+            np.testing.assert_array_equal(array, theirs[key], err_msg=key)
+
+
+def test_a_run_leaves_behind_what_people_need(run, photos, tmp_path):
+    out = tmp_path / "out"
+    done = run(out, "--eval.stylised", str(photos / "stylised"), "--average", "0.5", "--optimiser.learning_rate", "0.2")
+    assert done.returncode == 0, done.stderr
+    assert {"config.yaml", "metrics.jsonl", "curves.png", "curves.pdf", "last.safetensors", "best.safetensors"} <= {
+        path.name for path in out.iterdir()
+    }
+    logged = rows(out)
+    assert [(row["kind"], row["epoch"], row.get("set")) for row in logged[:3]] == [
+        ("train", 1, None),
+        ("eval", 1, "val"),
+        ("eval", 1, "stylised"),
+    ]
+    assert len(logged) == 12
+    assert (logged[1]["n"], logged[2]["n"]) == (21, 15)
+    assert logged[0]["keep"] == [0.2]
+    assert logged[-2]["top1"] > 0.8, "colours are easy"
+    assert logged[-3]["loss"] < logged[0]["loss"]
+    assert "stylised" in done.stdout
+    assert len(list((out / "checkpoints").iterdir())) <= 3
+
+    loaded = load(None, weights=out)
+    assert loaded.classes == ("blue", "green", "red")
+    assert [(spec.fraction, spec.after) for spec in loaded.top_k] == [(0.2, ("layer2",))]
+    assert loaded.preprocessing.crop == 16
+
+    # What is finished is not done again, and the same folder takes no other settings.
+    again = run(
+        out, "--eval.stylised", str(photos / "stylised"), "--average", "0.5", "--optimiser.learning_rate", "0.2"
+    )
+    assert again.returncode == 0
+    assert rows(out) == logged
+    message = one_line(run(out, "--epochs", "5"))
+    assert "epochs" in message
+    assert "optimiser.learning_rate" in message
+
+
+@pytest.mark.parametrize(("times", "epochs"), [(3, 12), pytest.param(10, 30, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_it_ends_with_the_same_weights(command, run, tmp_path, times, epochs):
+    more = ("--checkpoint_every", "1", "--average", "0.9", "--epochs", str(epochs), "--dropout", "0.3")
+    assert run(tmp_path / "whole", *more).returncode == 0
+    out = tmp_path / "killed"
+    draw = random.Random(0)
+    kills = torn = 0
+    while kills < times:
+        saved = set(out.glob("checkpoints/*"))
+        process = subprocess.Popen(**command(out, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and set(out.glob("checkpoints/*")) <= saved:  # while it starts
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.6))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+        torn += any(not path.name.isdigit() for path in out.glob("checkpoints/*"))
+    assert kills == times, f"it finished after {kills} kills"
+    assert torn or times < 10, "none of the kills met a checkpoint half written"
+    done = run(out, *more)
+    assert done.returncode == 0, done.stderr
+    assert "going on from step" in done.stdout
+    same_weights(tmp_path / "whole", out)
+    assert rows(tmp_path / "whole") == rows(out)
+
+
+def test_half_written_and_half_deleted_checkpoints_are_passed_over(run, tmp_path):
+    assert run(tmp_path / "whole").returncode == 0
+    out = tmp_path / "torn"
+    shutil.copytree(tmp_path / "whole", out)
+    newest = max((out / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    (newest / "_CHECKPOINT_METADATA").unlink()  # what is deleted first and written last
+    (out / "checkpoints" / f"{int(newest.name) + 1}.orbax-checkpoint-tmp-7").mkdir()
+    (out / "metrics.jsonl").write_text((out / "metrics.jsonl").read_text() + '{"kind": "tra')
+    done = run(out)
+    assert done.returncode == 0, done.stderr
+    assert "going on from step 21 of 28" in done.stdout
+    same_weights(tmp_path / "whole", out)
+    assert rows(tmp_path / "whole") == rows(out)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(command, run, tmp_path):
+    more = ("--epochs", "400")
+    process = subprocess.Popen(
+        **command(tmp_path / "out", *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "out" / "last.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again" in printed
+    checkpoints = [int(path.name) for path in (tmp_path / "out" / "checkpoints").iterdir()]
+    assert max(checkpoints) < 400 * 7
+
+
+def test_one_two_and_four_devices_and_two_processes_learn_the_same(command, tmp_path):
+    runs = {}
+    for devices in (1, 2, 4):
+        more = ("--epochs", "2")
+        runs[devices] = [subprocess.Popen(**command(tmp_path / str(devices), *more, devices=devices))]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    for process in range(2):
+        address = (
+            f"--distributed.coordinator localhost:{port} --distributed.processes 2 --distributed.process {process}"
+        )
+        more = ("--epochs", "2", *address.split())
+        runs.setdefault("2x2", []).append(subprocess.Popen(**command(tmp_path / "2x2", *more, devices=2)))
+    assert {process.wait(200) for processes in runs.values() for process in processes} == {0}
+    one = rows(tmp_path / "1")
+    for name in runs:
+        other = rows(tmp_path / str(name))
+        assert len(other) == len(one) == 4
+        for ours, theirs in zip(one, other, strict=True):
+            for key, value in ours.items():
+                assert theirs[key] == (pytest.approx(value, rel=1e-4) if isinstance(value, float) else value), name
+        for key, array in load_file(tmp_path / "1" / "last.safetensors").items():
+            theirs = load_file(tmp_path / str(name) / "last.safetensors")[key]
+            np.testing.assert_allclose(theirs, array, rtol=1e-3, atol=1e-5, err_msg=f"{key} of {name}")
+
+
+def test_top_k_gathers_nothing(command, tmp_path):
+    wanted = command(tmp_path / "out", "--epochs", "1", "--topk.method", "top_k", devices=4)
+    wanted["env"]["XLA_FLAGS"] += f" --xla_dump_to={tmp_path}/hlo --xla_dump_hlo_as_text"
+    del wanted["env"]["JAX_COMPILATION_CACHE_DIR"]
+    assert subprocess.run(**wanted, capture_output=True).returncode == 0
+    programs = [path.read_text() for path in (tmp_path / "hlo").glob("*after_optimizations.txt")]
+    steps = [text for text in programs if "all-reduce" in text and "TopK" in text.replace("top_k", "TopK")]
+    assert len(steps) == 2, "the step of training and that of evaluation, each compiled once"
+    assert not any("all-gather" in text for text in steps)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(run, tmp_path):
+    out = tmp_path / "out"
+    message = one_line(run(out, "--optimiser.learning_rate", "1e30", "--schedule.warmup_epochs", "0"))
+    assert "at step 0" in message or "at step 1" in message
+    assert "optimiser.learning_rate" in message
+    assert not list((out / "checkpoints").iterdir())
+    assert not (out / "last.safetensors").exists()
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(command, run, tmp_path):
+    out = tmp_path / "out"
+    assert run(out, "--epochs", "2").returncode == 0
+    shutil.rmtree(out / "checkpoints" / "14")
+    full = command(out, "--epochs", "2")
+    # No file may grow beyond 2 kB: what the system refuses then, it refuses as it does on a full disk.
+    full["args"] = ["bash", "-c", 'ulimit -f 2; exec "$@"', "bash", *full["args"]]
+    full["env"].pop("JAX_COMPILATION_CACHE_DIR")
+    message = one_line(subprocess.run(**full, capture_output=True, text=True))
+    assert "cannot" in message
+    assert (out / "checkpoints" / "7" / "_CHECKPOINT_METADATA").is_file()
+    done = run(out, "--epochs", "2")
+    assert done.returncode == 0, done.stderr
+    assert "going on from step 7" in done.stdout
+
+
+def test_dry_run_draws_and_trains_nothing(run, tmp_path):
+    done = run(tmp_path / "out", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert "3: blue, green, red" in done.stdout
+    assert "20% after layer2" in done.stdout
+    assert "60 images" in done.stdout
+    with Image.open(tmp_path / "out" / "first-batch.png") as picture:
+        assert picture.size == (8 * 16, 16)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"first-batch.png"}
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (("--epochz", "3"), "epochz"),
+        (("--data.path", "nowhere"), "nowhere"),
+        (("--model", "resnet19"), "resnet19"),
+        (("--batch_size", "61"), "batch_size is 61"),
+        (("--topk.after", "pool9"), "pool9"),
+        (("--init_from", "nothing"), "nothing"),
+        (("--data.classes", "red"), "one class"),
+        (("--eval.val", "x"), "eval.val"),
+        (("--width", "0.5"), "width"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_bad_settings_are_refused_in_one_line(run, tmp_path, more, expected):
+    message = one_line(run(tmp_path / "out", *more))
+    assert expected in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_that_does_not_divide_over_the_devices_is_refused(run_apart, tmp_path):
+    message = one_line(run_apart(tmp_path / "out", "--batch_size", "6", devices=4))
+    assert "4 devices" in message
+
+
+def test_init_from_another_run_with_other_classes_begins_with_its_trunk(run, photos, tmp_path):
+    assert run(tmp_path / "first", "--epochs", "1").returncode == 0
+    more = ("--epochs", "1", "--data.classes", "green", "red", "--optimiser.learning_rate", "0")
+    more += ("--optimiser.weight_decay", "0", "--init_from", str(tmp_path / "first"))
+    done = run(tmp_path / "second", *more)
+    assert done.returncode == 0, done.stderr
+    first, second = (load_file(tmp_path / name / "last.safetensors") for name in ("first", "second"))
+    np.testing.assert_array_equal(first["conv.weight"], second["conv.weight"])
+    assert (first["fc.weight"].shape[0], second["fc.weight"].shape[0]) == (3, 2)
+    message = one_line(run(tmp_path / "third", "--model", "squeezenet1_1", "--init_from", str(tmp_path / "first")))
+    assert "squeezenet1_1" in message
