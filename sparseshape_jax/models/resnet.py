@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.models.layers import HE_NORMAL, BatchNorm, average_pool, max_pool
+from sparseshape_jax.models.layers import HE_NORMAL, BatchNorm, Conv, average_pool, max_pool
 from sparseshape_jax.models.network import Network, Operator, flatten
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -38,13 +38,13 @@ class Block(nnx.Module):
         dtype: Any,
         rngs: nnx.Rngs,
     ) -> None:
-        conv = partial(nnx.Conv, use_bias=False, kernel_init=HE_NORMAL, dtype=dtype, rngs=rngs)
+        conv = partial(Conv, use_bias=False, kernel_init=HE_NORMAL, dtype=dtype, rngs=rngs)
         norm = partial(BatchNorm, axis_name=axis_name, dtype=dtype, rngs=rngs)
         outputs = 4 * width if bottleneck else width
         if bottleneck:
-            self.conv1 = conv(inputs, width, (1, 1))
+            self.conv1 = conv(inputs, width, (1, 1), padding=0)
             self.conv2 = conv(width, width, (3, 3), strides=stride, padding=1)
-            self.conv3 = conv(width, outputs, (1, 1))
+            self.conv3 = conv(width, outputs, (1, 1), padding=0)
             self.bn3 = norm(outputs)
         else:
             self.conv1 = conv(inputs, width, (3, 3), strides=stride, padding=1)
@@ -103,7 +103,7 @@ class ResNet(Network):
         features = [max(1, round(base * width)) for base in (64, 128, 256, 512)]
 
         size, stride, padding = (7, 2, 3) if stem == "imagenet" else (3, 1, 1)
-        self.conv1 = nnx.Conv(
+        self.conv1 = Conv(
             3,
             features[0],
             (size, size),

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from flax import nnx
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.models.layers import HE_NORMAL, BatchNorm, adaptive_average_pool, average_pool, max_pool
+from sparseshape_jax.models.layers import HE_NORMAL, BatchNorm, Conv, adaptive_average_pool, average_pool, max_pool
 from sparseshape_jax.models.network import Network, Operator, flatten
 
 CONVOLUTIONS = {  # depth: convolutions in each of the five blocks
@@ -48,9 +48,7 @@ class VGG(Network):
         inputs = 3
         for block, (count, features) in enumerate(zip(CONVOLUTIONS[depth], FEATURES, strict=True), start=1):
             for index in range(1, count + 1):
-                convolution = nnx.Conv(
-                    inputs, features, (3, 3), padding=1, kernel_init=HE_NORMAL, dtype=dtype, rngs=rngs
-                )
+                convolution = Conv(inputs, features, (3, 3), padding=1, kernel_init=HE_NORMAL, dtype=dtype, rngs=rngs)
                 setattr(self, f"conv{block}_{index}", convolution)
                 if batch_norm:
                     setattr(

@@ -61,11 +61,12 @@ class Synthesis:
     """L-BFGS needs a tenth of Adam's evaluations."""
     history: int = 50
     """Curvature pairs that L-BFGS keeps."""
-    octaves: int = 1
-    """Sizes to go through, each twice the one before, up to --size; every one gets --steps evaluations. More than 1
-    carries structure to large images."""
-    match_histogram: bool = True
-    """Give the result the target's histogram, channel by channel, at the end (as the reference does)."""
+    octaves: int | None = None
+    """Sizes to go through, each twice the one before, up to --size; every one gets --steps evaluations. Small ones lay
+    out large parts. Default: for textures 3, from 64 pixels on (1 with --start_image); for reconstructions 1."""
+    match_histogram: bool = False
+    """Give the result the target's histogram, channel by channel, at the end, as the reference does. It over-saturates
+    colours that are right already."""
     batch_size: int = 4
     """Images optimised together, each with its own line search."""
     snapshots: int = 0
@@ -76,14 +77,14 @@ class Synthesis:
         low, high = SIDES
         for name, value, allowed in (
             ("size", self.size, range(low, high + 1)),
-            ("octaves", self.octaves, range(1, 7)),
+            ("octaves", self.octaves or 1, range(1, 7)),
             ("batch_size", self.batch_size, range(1, 1025)),
             ("history", self.history, range(1, 501)),
             ("snapshots", self.snapshots, range(0, 100_001)),
         ):
             if value not in allowed:
                 raise InputError(f"{name} is {value}; it must be from {allowed.start} to {allowed.stop - 1}")
-        if self.size >> (self.octaves - 1) < low:
+        if self.octaves is not None and self.size >> (self.octaves - 1) < low:
             raise InputError(f"{self.octaves} octaves below {self.size} pixels start under {low}; give fewer octaves")
         if not 0 <= self.total_variation < math.inf:
             raise InputError(f"total_variation is {self.total_variation}; it must be 0 or more")
@@ -93,6 +94,14 @@ class Synthesis:
             )
         if self.topk.blend != 1 or self.topk.mean_replace or self.topk.after is not None:
             raise InputError("synthesis applies Top-K at --layers; topk.after, blend and mean_replace do not apply")
+
+    def octaves_for(self, kind: Kind) -> int:
+        """How many sizes an image of this kind goes through."""
+        if self.octaves is not None:
+            return self.octaves
+        if kind == "reconstruction" or self.start_image is not None:
+            return 1
+        return max(1, min(3, (self.size // 64).bit_length()))
 
 
 @dataclass(frozen=True)
@@ -121,8 +130,8 @@ class Figure(Synthesis):
 
     size: int = 128
     """Short side of the synthesised image in pixels, 32 to 2048; the proportions stay."""
-    texture_steps: int = 120
-    """Evaluations of loss and gradient for each texture."""
+    texture_steps: int = 80
+    """Evaluations of loss and gradient for each texture, at each of its octaves."""
     reconstruction_steps: int = 60
     """Evaluations of loss and gradient for each reconstruction."""
     batch_size: int = 3
@@ -146,7 +155,7 @@ def _single(config: Texture | Reconstruct, kind: Kind) -> list[dict[str, Any]]:
 
     config.check()
     tasks = [
-        Task(name, pixels, kind, config.topk, seed, config.steps)
+        Task(name, pixels, kind, config.topk, seed, config.steps, config.octaves_for(kind))
         for name, pixels in read_targets(config, Path(config.out))
         for seed in config.seeds
     ]
@@ -165,7 +174,7 @@ def figure(config: Figure) -> list[dict[str, Any]]:
         (
             pixels,
             [
-                Task(name, pixels, kind, replace(config.topk, keep=keep), seed, steps[kind])
+                Task(name, pixels, kind, replace(config.topk, keep=keep), seed, steps[kind], config.octaves_for(kind))
                 for kind in steps
                 for keep in PANELS
             ],

@@ -32,15 +32,15 @@ def synthesise(tasks: Sequence[Task], config: Synthesis, out: Path) -> list[dict
     if any(task.steps < 1 for task in tasks):
         raise InputError(f"steps is {min(task.steps for task in tasks)}; it must be at least 1")
     workshop = Workshop(config)
-    workshop.check({task.target.shape for task in tasks})
+    workshop.check(tasks)
     folder = output.prepare_folder(out)
     output.write_config(folder / "config.yaml", config)
 
     prints = {task.file: _fingerprint(task, workshop.facts) for task in tasks}
     rows = _earlier_rows(folder)
     remaining = [task for task in tasks if rows.get(task.file, {}).get("fingerprint") != prints[task.file]]
-    with tqdm(total=sum(task.steps for task in tasks) * config.octaves, unit="evaluation", smoothing=0.05) as progress:
-        progress.update(sum(task.steps for task in tasks if task not in remaining) * config.octaves)
+    with tqdm(total=sum(task.steps * task.octaves for task in tasks), unit="evaluation", smoothing=0.05) as progress:
+        progress.update(sum(task.steps * task.octaves for task in tasks if task not in remaining))
         for batch in _batches(remaining, config.batch_size):
             progress.set_description(f"{batch[0].kind} of {', '.join(dict.fromkeys(task.name for task in batch))}")
             state_file = folder / f".state-{_hash([prints[task.file] for task in batch])[:16]}.npz"
@@ -71,7 +71,8 @@ def _batches(tasks: Sequence[Task], size: int) -> Iterator[list[Task]]:
     """Group tasks that one program can serve (what they keep may differ), in their order."""
     groups: dict[Any, list[Task]] = {}
     for task in tasks:
-        key = (task.target.shape, task.kind, task.top_k.fraction, task.top_k.scope, task.top_k.method, task.steps)
+        spec, length = task.top_k, (task.steps, task.octaves)
+        key = (task.target.shape, task.kind, spec.fraction, spec.scope, spec.method, length)
         groups.setdefault(key, []).append(task)
     for group in groups.values():
         for first in range(0, len(group), size):
@@ -81,7 +82,8 @@ def _batches(tasks: Sequence[Task], size: int) -> Iterator[list[Task]]:
 def _fingerprint(task: Task, facts: dict[str, Any]) -> str:
     target = hashlib.sha256(task.target.tobytes()).hexdigest()
     versions = [version("sparseshape-jax"), version("jax")]
-    return _hash([facts, target, task.target.shape, task.kind, task.top_k.to_config(), task.seed, task.steps, versions])
+    spec, length = task.top_k.to_config(), (task.steps, task.octaves)
+    return _hash([facts, target, task.target.shape, task.kind, spec, task.seed, length, versions])
 
 
 def _hash(value: Any) -> str:

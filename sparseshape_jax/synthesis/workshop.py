@@ -55,6 +55,8 @@ class Task:
     seed: int
     steps: int
     """Evaluations, at each octave."""
+    octaves: int = 1
+    """Sizes to go through."""
 
     @property
     def stem(self) -> str:
@@ -105,7 +107,7 @@ class Workshop:
     @property
     def facts(self) -> dict[str, Any]:
         """What every result depends on, besides its task."""
-        settings = ("pooling", "layer_weights", "start", "bounds", "total_variation", "optimiser", "history", "octaves")
+        settings = ("pooling", "layer_weights", "start", "bounds", "total_variation", "optimiser", "history")
         return {
             "weights": self.loaded.sha256,
             "preprocessing": asdict(self.loaded.preprocessing),
@@ -114,10 +116,10 @@ class Workshop:
             **{name: getattr(self.config, name) for name in (*settings, "match_histogram")},
         }
 
-    def check(self, shapes: Iterable[tuple[int, ...]]) -> None:
-        """Raise `InputError` if images of these shapes are too small for the layers or unlike the starting image."""
-        for height, width, _ in shapes:
-            factor = 2 ** (self.config.octaves - 1)
+    def check(self, tasks: Iterable[Task]) -> None:
+        """Raise `InputError` if targets are too small for the layers or unlike the starting image."""
+        for (height, width, _), octaves in {(task.target.shape, task.octaves) for task in tasks}:
+            factor = 2 ** (octaves - 1)
             smallest = jax.ShapeDtypeStruct((1, height // factor, width // factor, 3), jnp.float32)
             jax.eval_shape(lambda images: self.loaded.model.activations(images, self.layers), smallest)
             if self.start is not None and self.start.shape[:2] != (height, width):
@@ -133,7 +135,7 @@ class Workshop:
             for stale in [file for task in tasks for file in _snapshots(folder, task).glob("*.png")]:
                 stale.unlink()
         result: Minimum | None = None
-        while state.octave < self.config.octaves:
+        while state.octave < tasks[0].octaves:
             problem = self._problem(tasks, state)
             if state.scale is None:
                 state.scale = self._scale(problem)
@@ -211,7 +213,7 @@ class Workshop:
 
     def _problem(self, tasks: Sequence[Task], state: State) -> Problem:
         """What a batch asks for at the octave that `state` has come to."""
-        factor = 2 ** (self.config.octaves - 1 - state.octave)
+        factor = 2 ** (tasks[0].octaves - 1 - state.octave)
         targets = np.stack([pictures.shrink(task.target, factor) for task in tasks])
         shape = targets.shape[1:3]
         if state.images is not None:

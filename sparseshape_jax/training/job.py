@@ -280,7 +280,7 @@ class Training:
             "compute": f"{flops / 1e9:.3g} GFLOP forward per image of {side}×{side} pixels, without Top-K",
             "Top-K": ", ".join(f"{spec.fraction:.0%} after {name}" for name, spec in top_k.items()) or "none",
             "classes": f"{len(self.classes)}: {', '.join(self.classes[:10])}{', …' if len(self.classes) > 10 else ''}",
-            "training": f"{len(self.data.data):,} images, {self.steps:,} steps, {self.data.steps_per_epoch:,} per epoch",
+            "training": f"{len(self.data.data):,} images, {self.steps:,} steps, {self.config.epochs:,} epochs",
             "evaluated on": ", ".join(f"{name} ({len(data):,})" for name, data in self.sets.items()),
             "batch": f"{config.batch_size} on {devices} devices, {config.batch_size // devices} each",
         }

@@ -73,8 +73,8 @@ def progress(sparsity: Sparsity, epoch: float) -> float:
 def placed(config: Classifier, network: Network, come: float, *, evaluating: bool = False) -> dict[str, Any]:
     """What `network(images, at=…)` takes when Top-K has come so far: 0, 1, or in between.
 
-    In between, the operators need a traced `progress` in (0, 1], and keep 1 - progress + fraction · progress: one program
-    serves the whole way. At both ends the fraction is a constant, the fast case.
+    In between, the operators need a traced `progress`, and keep 1 - progress + fraction · progress: one program serves
+    the whole way. At both ends the fraction is a constant, the fast case.
     """
     if evaluating and config.sparsity.eval_fraction is not None:
         return dict(place(config.at_fraction(config.sparsity.eval_fraction), network))

@@ -10,7 +10,7 @@ from flax import nnx
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sparseshape_jax.models.layers import BatchNorm, adaptive_average_pool, average_pool, max_pool
+from sparseshape_jax.models.layers import BatchNorm, Conv, adaptive_average_pool, average_pool, max_pool
 
 SIDES = st.integers(1, 24)
 
@@ -161,3 +161,35 @@ class TestBatchNorm:
         ours = BatchNorm(2, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
         assert ours(jnp.asarray(sample(4, 8, 8, 2), jnp.bfloat16)).dtype == jnp.bfloat16
         assert {variable.dtype for variable in (ours.scale, ours.bias, ours.mean, ours.var)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (2, 4), (3, 2), (4, 4), (5, 3)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_convolutions_on_small_maps_equal_torch_with_their_gradients(torch, height, width, stride, bias):
+    ours = Conv(5, 7, (3, 3), strides=stride, padding=1, use_bias=bias, rngs=nnx.Rngs(0))
+    theirs = torch.nn.Conv2d(5, 7, 3, stride=stride, padding=1, bias=bias)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, height, width, 5)).astype(np.float32)
+    with torch.no_grad():
+        theirs.weight.copy_(torch.from_numpy(np.asarray(ours.kernel[...]).transpose(3, 2, 0, 1).copy()))
+        if bias:
+            ours.bias[...] = rng.normal(size=7).astype(np.float32)
+            theirs.bias.copy_(torch.from_numpy(np.array(ours.bias[...])))
+    images = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).requires_grad_()
+    expected = theirs(images)
+    weights = rng.normal(size=expected.permute(0, 2, 3, 1).shape).astype(np.float32)
+    (expected.permute(0, 2, 3, 1) * torch.from_numpy(weights)).sum().backward()
+    graphdef, params = nnx.split(ours)
+
+    def loss(params, x):
+        y = nnx.merge(graphdef, params)(x)
+        return (y * weights).sum(), y
+
+    (_, got), (gradient, into) = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(params, x)
+    close = {"rtol": 1e-4, "atol": 1e-5}
+    np.testing.assert_allclose(got, expected.detach().permute(0, 2, 3, 1).numpy(), **close)
+    np.testing.assert_allclose(into, images.grad.permute(0, 2, 3, 1).numpy(), **close)
+    np.testing.assert_allclose(gradient["kernel"][...].transpose(3, 2, 0, 1), theirs.weight.grad.numpy(), **close)
+    if bias:
+        np.testing.assert_allclose(gradient["bias"][...], theirs.bias.grad.numpy(), **close)
