@@ -38,8 +38,9 @@ class Data:
     """Train on these classes only, in this order. Default: all, sorted by name."""
     image_size: int = 224
     """Side of the images that the network sees, in pixels."""
-    resize: int = 256
-    """Short side to which evaluation images are resized before image_size is cut from their centre."""
+    resize: int | None = None
+    """Short side, in pixels, to which images are resized before image_size is cut from them: from the centre in
+    evaluation. Default: 8/7 of image_size (256 for 224), or with augment.crop padded image_size itself."""
     mean: tuple[float, float, float] = TORCHVISION.mean
     """Of the RGB values in [0, 1], to subtract; ImageNet's."""
     std: tuple[float, float, float] = TORCHVISION.std
@@ -52,11 +53,14 @@ class Data:
     """Replace images that cannot be decoded by the next one, and list them at the end, instead of stopping."""
 
     def __post_init__(self) -> None:
-        _in_range("data.", self, image_size=(8, 4096), resize=(8, 8192), threads=(0, 1024))
-        if self.resize < self.image_size:
-            raise InputError(
-                f"data.resize is {self.resize}, below data.image_size {self.image_size}; give at least that"
-            )
+        _in_range("data.", self, image_size=(8, 4096), resize=(self.image_size, 8192), threads=(0, 1024))
+
+    @property
+    def short_side(self) -> int:
+        """`resize`, or its default."""
+        if self.resize is not None:
+            return self.resize
+        return self.image_size if self.augment.crop == "padded" else round(self.image_size * 8 / 7)
 
 
 @dataclass(frozen=True)

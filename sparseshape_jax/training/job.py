@@ -24,6 +24,7 @@ from sparseshape_jax.training import network as networks
 from sparseshape_jax.training import report, schedules
 from sparseshape_jax.training.checkpoints import Checkpoints
 from sparseshape_jax.training.config import Classifier, differences
+from sparseshape_jax.training.dry_run import describe
 from sparseshape_jax.training.step import State, Stepper
 
 
@@ -42,7 +43,7 @@ def run(config: Classifier) -> list[report.Row]:
         )
     training = Training(config)
     if config.dry_run:
-        training.describe()
+        describe(training)
         return []
     return training.run()
 
@@ -70,6 +71,7 @@ class Training:
             train,
             config.data.augment,
             image_size=config.data.image_size,
+            resize=config.data.short_side,
             batch_size=config.batch_size,
             seed=config.seed,
             threads=config.data.threads,
@@ -93,6 +95,8 @@ class Training:
             average=config.average,
             seed=config.seed,
         )
+        self.bad: dict[str, str] = {}
+        """Images of evaluation sets that could not be decoded, and what is wrong with them."""
         self._programs: dict[tuple[str, float], Any] = {}
 
     def program(self, kind: str, come: float) -> Any:
@@ -155,8 +159,8 @@ class Training:
         if not all(math.isfinite(value) for value in values.values()):
             raise InputError(
                 f"the loss is {values['loss']} and the parameters' change {values['change']} at step {step}"
-                f" (epoch {step / self.data.steps_per_epoch:.4g}); the last checkpoint before is kept in"
-                f" {self.config.out}: lower optimiser.learning_rate, or add warm-up or optimiser.clip_norm"
+                f" (epoch {step / self.data.steps_per_epoch:.4g}); what was saved in {self.config.out} before"
+                f" is kept: lower optimiser.learning_rate, or add warm-up or optimiser.clip_norm"
             )
         loss, hits, count = host["sums"]
         host["sums"] = [loss + values["loss"], hits + values["accuracy"], count + 1]
@@ -221,6 +225,7 @@ class Training:
                 truth[: len(batch.indices)] = labels[batch.indices]
             sums = parallel.first(program(state.evaluated, (images, truth), np.float32(come)))
             totals = {name: totals.get(name, 0.0) + float(value) for name, value in sums.items()}
+        self.bad |= {data.describe(index): message for index, message in loader.bad.items()}
         if not totals["n"]:
             raise InputError(f"none of the {len(data)} images of {data.name} can be decoded")
         return totals
@@ -257,51 +262,13 @@ class Training:
     def _finish(self, folder: Path) -> list[report.Row]:
         if self.log is None:
             return []
+        self.log.close()
         report.draw_curves(folder, self.log.rows)
         print(f"\n{report.table(self.log.rows)}")
-        if self.data.bad:
-            print(f"{len(self.data.bad)} training images could not be decoded: {', '.join(self.data.bad)}")
+        if bad := self.data.bad | self.bad:
+            print(f"{len(bad)} images could not be decoded and were left out: {', '.join(bad)}")
         print(f"\nweights (last and best on val), metrics and curves are in {folder}")
         return self.log.rows
-
-    def describe(self) -> None:
-        """Print what would be trained, and draw the first batch."""
-        from PIL import Image
-
-        config = self.config
-        images, _ = next(self.data.batches())
-        side = self.preprocessing.crop
-        flops = self._flops(side)
-        params = sum(array.size for array in jax.tree.leaves(self.stepper.start().weights[0]))
-        top_k = schedules.placed(config, self.network, 1)
-        devices = parallel.device_count()
-        lines = {
-            "network": f"{config.model}, {params:,} parameters",
-            "compute": f"{flops / 1e9:.3g} GFLOP forward per image of {side}×{side} pixels, without Top-K",
-            "Top-K": ", ".join(f"{spec.fraction:.0%} after {name}" for name, spec in top_k.items()) or "none",
-            "classes": f"{len(self.classes)}: {', '.join(self.classes[:10])}{', …' if len(self.classes) > 10 else ''}",
-            "training": f"{len(self.data.data):,} images, {self.steps:,} steps, {self.config.epochs:,} epochs",
-            "evaluated on": ", ".join(f"{name} ({len(data):,})" for name, data in self.sets.items()),
-            "batch": f"{config.batch_size} on {devices} devices, {config.batch_size // devices} each",
-        }
-        for title, text in lines.items():
-            print(f"{title + ':':<14}{text}")
-        if not self.process:
-            columns = min(8, len(images))
-            rows = [np.concatenate(images[i : i + columns], 1) for i in range(0, len(images) - columns + 1, columns)][
-                :8
-            ]
-            path = output.prepare_folder(config.out) / "first-batch.png"
-            with output.replacing(path) as temporary:
-                Image.fromarray(np.concatenate(rows)).save(temporary)
-            print(f"the first batch, as the network sees it but for normalisation, is {path}")
-
-    def _flops(self, side: int) -> float:
-        """Of the forward pass for one image, without Top-K, as XLA counts them."""
-        image = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
-        network = self.stepper.network(self.stepper.start().weights)
-        analysis = jax.jit(lambda x: network(x)).lower(image).cost_analysis() or {}
-        return float(analysis.get("flops", math.nan))
 
 
 @contextlib.contextmanager

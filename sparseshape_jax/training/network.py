@@ -33,11 +33,11 @@ def build(config: Classifier, classes: int) -> tuple[models.Network, Preprocessi
     network = nnx.jit(lambda: models.build(config.model, rngs=nnx.Rngs(config.seed), **arguments))()
     place(config.top_ks, network)  # refuses names that it does not have
     preprocessing = Preprocessing(
-        mean=config.data.mean, std=config.data.std, resize=config.data.resize, crop=config.data.image_size
+        mean=config.data.mean, std=config.data.std, resize=config.data.short_side, crop=config.data.image_size
     )
     if config.init_from is not None:
         channels = _initialise(network, config.init_from, config)
-        preprocessing = replace(channels, resize=config.data.resize, crop=config.data.image_size)
+        preprocessing = replace(channels, resize=config.data.short_side, crop=config.data.image_size)
     return network, preprocessing
 
 

@@ -1,6 +1,7 @@
 """What a person sees of a run: metrics.jsonl, TensorBoard, learning curves, the final table."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,20 +31,27 @@ class Log:
     def __init__(self, folder: Path, step: int, *, tensorboard: bool = False) -> None:
         self.path = folder / "metrics.jsonl"
         self.rows = [row for row in read_rows(self.path) if row["step"] <= step]
-        self._events = _event_writer(folder / "tensorboard", step) if tensorboard else None
+        self._events = _event_writer(folder / "tensorboard") if tensorboard else None
         self._write()
+        self._send(self.rows)
 
     def add(self, rows: Sequence[Row]) -> None:
         """Append rows to the file, all of them or none."""
         self.rows += rows
         self._write()
+        self._send(rows)
+
+    def close(self) -> None:
+        """Complete TensorBoard's files."""
         if self._events is not None:
-            for row in rows:
-                name = row.get("set", row["kind"])
-                for key, value in row.items():
-                    if isinstance(value, int | float) and key not in ("step", "epoch", "n"):
-                        self._events.add_scalar(f"{key}/{name}", value, row["step"])
-            self._events.flush()
+            self._events.close()
+
+    def _send(self, rows: Sequence[Row]) -> None:
+        for row in rows if self._events is not None else ():
+            name = row.get("set", row["kind"])
+            for key, value in row.items():
+                if isinstance(value, int | float) and key not in ("step", "epoch", "n"):
+                    self._events.add_scalar(f"{key}/{name}", value, row["step"])
 
     def _write(self) -> None:
         output.write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
@@ -64,14 +72,16 @@ def read_rows(path: Path) -> list[Row]:
     return [row for row in rows if isinstance(row, dict) and "step" in row]
 
 
-def _event_writer(folder: Path, step: int) -> Any:
+def _event_writer(folder: Path) -> Any:
+    """A writer into an empty folder: what a killed run had not written yet comes anew from metrics.jsonl."""
     try:
         from tensorboardX import SummaryWriter
     except ModuleNotFoundError:
         raise InputError(
             'TensorBoard files need another package: pip install "sparseshape-jax[tensorboard]", or leave --tensorboard'
         ) from None
-    return SummaryWriter(str(folder), purge_step=step + 1)
+    shutil.rmtree(folder, ignore_errors=True)
+    return SummaryWriter(str(folder), flush_secs=10)
 
 
 def draw_curves(folder: Path, rows: Sequence[Row]) -> list[Path]:

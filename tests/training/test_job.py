@@ -330,3 +330,36 @@ def test_init_from_another_run_with_other_classes_begins_with_its_trunk(run, pho
     assert (first["fc.weight"].shape[0], second["fc.weight"].shape[0]) == (3, 2)
     message = one_line(run(tmp_path / "third", "--model", "squeezenet1_1", "--init_from", str(tmp_path / "first")))
     assert "squeezenet1_1" in message
+
+
+def test_tensorboard_reads_what_is_written(run, tmp_path):
+    pytest.importorskip(
+        "tensorboardX", reason="TensorBoard: tensorboardX is not installed (pip install '.[tensorboard]')"
+    )
+    done = run(tmp_path / "out", "--epochs", "1", "--tensorboard")
+    assert done.returncode == 0, done.stderr
+    events = b"".join(path.read_bytes() for path in (tmp_path / "out" / "tensorboard").iterdir())
+    for tag in (b"loss/train", b"top1/val", b"learning_rate/train"):
+        assert tag in events
+
+
+def test_images_that_cannot_be_decoded_are_named_or_left_out(run, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    for split in ("train", "val"):
+        (tmp_path / "photos" / split / "red" / "0.png").write_bytes(b"no picture")
+    more = ("--epochs", "2", "--data.path", str(tmp_path / "photos"))
+    assert "red/0.png" in one_line(run(tmp_path / "refused", *more))
+    done = run(tmp_path / "out", *more, "--data.skip_bad")
+    assert done.returncode == 0, done.stderr
+    assert "2 images could not be decoded" in done.stdout
+    assert rows(tmp_path / "out")[1]["n"] == 20
+
+
+def test_top_k_comes_in_by_schedule(run, tmp_path):
+    done = run(tmp_path / "out", "--epochs", "3", "--sparsity.schedule", "anneal", "--sparsity.epochs", "2")
+    assert done.returncode == 0, done.stderr
+    keeps = [row["keep"][0] for row in rows(tmp_path / "out") if row["kind"] == "train"]
+    assert keeps == [pytest.approx(1 - 0.4 * 6 / 7), pytest.approx(1 - 0.4 * 13 / 7), 0.2], "at the last step of each"
+    done = run(tmp_path / "late", "--epochs", "2", "--sparsity.schedule", "from_epoch", "--sparsity.epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert [row["keep"][0] for row in rows(tmp_path / "late") if row["kind"] == "train"] == [1, 0.2]
