@@ -363,3 +363,14 @@ def test_top_k_comes_in_by_schedule(run, tmp_path):
     done = run(tmp_path / "late", "--epochs", "2", "--sparsity.schedule", "from_epoch", "--sparsity.epochs", "1")
     assert done.returncode == 0, done.stderr
     assert [row["keep"][0] for row in rows(tmp_path / "late") if row["kind"] == "train"] == [1, 0.2]
+
+
+def test_bfloat16_computes_in_half_precision_and_keeps_float32(run, tmp_path):
+    done = run(tmp_path / "out", "--epochs", "1", "--compute_dtype", "bfloat16")
+    assert done.returncode == 0, done.stderr
+    assert run(tmp_path / "full", "--epochs", "1").returncode == 0
+    half, full = (load_file(tmp_path / name / "last.safetensors") for name in ("out", "full"))
+    for name, array in half.items():
+        assert array.dtype == np.float32
+        np.testing.assert_allclose(array, full[name], rtol=0.05, atol=0.02, err_msg=name)
+    assert any((array != full[name]).any() for name, array in half.items())
