@@ -47,7 +47,9 @@ class Log:
             self._events.close()
 
     def _send(self, rows: Sequence[Row]) -> None:
-        for row in rows if self._events is not None else ():
+        if self._events is None:
+            return
+        for row in rows:
             name = row.get("set", row["kind"])
             for key, value in row.items():
                 if isinstance(value, int | float) and key not in ("step", "epoch", "n"):
