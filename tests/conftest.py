@@ -1,9 +1,11 @@
 """Fixtures that reach what the tests compare against, skipping by name where it is not there."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import jax
 import pytest
 
 
@@ -41,3 +43,26 @@ def torchvision(torch: ModuleType) -> ModuleType:
 
 
 torchvision_library: list[object] = []  # the declarations live as long as this object does
+
+
+@pytest.fixture(scope="session")
+def compiled_programs(tmp_path_factory) -> Iterator[Path]:
+    """A folder where JAX keeps compiled programs, here and (through the environment) in subprocesses.
+
+    Every job compiles its programs anew; most of these tests ask for the same few.
+    """
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    environment = {name.upper(): str(value) for name, value in settings.items()}
+    os.environ.update(environment)
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield Path(settings["jax_compilation_cache_dir"])
+    for name, value in before.items():
+        jax.config.update(name, value)
+    for name in environment:
+        del os.environ[name]

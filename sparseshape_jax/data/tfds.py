@@ -48,7 +48,7 @@ class Records(Labelled):
         names = getattr(features.get("label"), "names", None)
         if names is None or "image" not in features:
             raise InputError(
-                f"tfds:{source} is not for classification: its records have {', '.join(features)},"
+                f"tfds:{source} is not for classification: its records have {', '.join(sorted(features))},"
                 " where an image and a class label are needed"
             )
         # The pictures stay as they are stored: they are decoded here, as those in folders are.

@@ -125,7 +125,7 @@ def minimise(
         start: (B, ...) first points, or a `Run` to go on with: the result is that of a run never interrupted.
         steps: evaluations, those of the `Run` included.
         optimiser: `lbfgs(...)` or `adam(...)`.
-        args: arrays for `value_and_grad` (targets, network weights), rather than constants in the compiled program.
+        args: arrays for `value_and_grad` (targets), rather than constants in the compiled program.
         callback: called with the evaluations done and the `Run` every `every` evaluations and at the end. The next step
             takes the arrays' memory: copy (`numpy.array`) what is to be kept.
         every: evaluations between callbacks.

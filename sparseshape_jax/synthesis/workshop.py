@@ -202,7 +202,7 @@ class Workshop:
             state.resumed(problem.start, self.optimiser),
             steps=tasks[0].steps,
             optimiser=self.optimiser,
-            args=({**problem.per_image, "scale": state.scale}, self.state),
+            args=({**problem.per_image, "scale": state.scale}, ()),
             callback=watch,
             every=int(np.gcd(usual, self.config.snapshots)) if self.config.snapshots else usual,
             jit=over_devices,
@@ -249,9 +249,11 @@ class Workshop:
         terms = objective.terms_for(kind, self.layers, self.config.layer_weights)
         bounds, smoothness = self.config.bounds, self.config.total_variation
 
-        def losses(params: Array, per_image: dict[str, Any], state: Any) -> Array:
+        def losses(params: Array, per_image: dict[str, Any], _: Any = ()) -> Array:
             images = pixels.to_normalised(params, per_image["low"], per_image["high"], bounds)
-            arguments = (self._network(state), images, per_image["targets"], terms, top_k, per_image["keep"])
+            # The weights are constants of the program: XLA then turns the kernels over for the backward pass once, when
+            # compiling, and not at every evaluation, of which that is a seventh on a CPU.
+            arguments = (self._network(self.state), images, per_image["targets"], terms, top_k, per_image["keep"])
             loss = jnp.sum(objective.term_losses(*arguments), axis=1) / per_image["scale"]
             if smoothness:
                 loss += smoothness * objective.total_variation(self.loaded.preprocessing.denormalise(images))
@@ -262,7 +264,7 @@ class Workshop:
     def _scale(self, problem: Problem) -> Float[np.ndarray, " n"]:
         """Each image's loss at its start, in the reference's units: what its losses are divided by."""
         per_image = {**problem.per_image, "scale": jnp.ones(len(problem.start))}
-        first = np.asarray(jax.jit(self._losses(problem.kind, problem.top_k))(problem.start, per_image, self.state))
+        first = np.asarray(jax.jit(self._losses(problem.kind, problem.top_k))(problem.start, per_image))
         return np.where(np.isfinite(first) & (first > 0), first, np.float32(1))
 
     def _images(self, params: Array, problem: Problem) -> Float[np.ndarray, "n h w 3"]:

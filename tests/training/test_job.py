@@ -4,7 +4,6 @@ import json
 import os
 import random
 import re
-import runpy
 import shutil
 import signal
 import socket
@@ -48,14 +47,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the processes of this module share compiled programs."""
-    return tmp_path_factory.mktemp("compiled")
-
-
 @pytest.fixture
-def command(photos, compiled, tmp_path):
+def command(photos, compiled_programs, tmp_path):
     """The command line and environment of a run in `out`, with more settings."""
 
     def command(out: Path, *more: str, devices: int = 1) -> dict:
@@ -63,12 +56,7 @@ def command(photos, compiled, tmp_path):
         config = tmp_path / "settings.yaml"
         config.write_text(yaml.safe_dump(SETTINGS | {"data": data}))
         flags = ["--config", str(config), "--out", str(out), *more]
-        environment = os.environ | {
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-            "JAX_COMPILATION_CACHE_DIR": str(compiled),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
+        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
         return {"args": [sys.executable, str(SCRIPT), "classifier", *flags], "env": environment}
 
     return command
@@ -85,14 +73,13 @@ def run_apart(command):
 
 
 @pytest.fixture
-def run(command, capfd):
+def run(command, small_train, capfd):
     """Run in this process, which is faster."""
-    jobs = runpy.run_path(str(SCRIPT))["JOBS"]
 
     def run(out: Path, *more: str) -> subprocess.CompletedProcess:
         arguments = command(out, *more)["args"][2:]
         try:
-            status = main("", jobs, arguments)
+            status = main("", small_train["JOBS"], arguments)
         except SystemExit as stop:  # how argparse ends
             status = int(stop.code or 0)
         return subprocess.CompletedProcess(arguments, status, *capfd.readouterr())

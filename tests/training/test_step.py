@@ -1,9 +1,7 @@
 """The training step beside the same step in torch, and what it does with schedules, averages and faults."""
 
-import runpy
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -20,13 +18,11 @@ from sparseshape_jax.training.schedules import learning_rate, placed, progress, 
 from sparseshape_jax.training.step import Stepper
 from sparseshape_jax.weights.assign import assign, export
 
-runpy.run_path(str(Path(__file__).with_name("small_train.py")))  # adds the network resnet_small
-
-PREPROCESSING = Preprocessing(resize=64, crop=64)
+PREPROCESSING = Preprocessing(resize=32, crop=32)
 CLASSES = 10
 
 
-def batch(number: int, size: int = 16, side: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def batch(number: int, size: int = 16, side: int = 32) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(number)
     return rng.integers(0, 256, (size, side, side, 3), np.uint8), rng.integers(0, CLASSES, size).astype(np.int32)
 
@@ -65,7 +61,7 @@ def three_steps(torch, torchvision, fraction):
     step = parallel.over_all_devices(stepper.train(at), donate=True)
     state = parallel.replicate(stepper.start())
     for number in range(3):
-        pixels, labels = batch(number)
+        pixels, labels = batch(number, size=8)
         state, metrics = step(state, (pixels, labels), np.float32(1))
 
         normalised = (pixels / 255 - PREPROCESSING.mean) / PREPROCESSING.std
