@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 import urllib.error
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +22,6 @@ import numpy as np
 import pytest
 import yaml
 from flax import nnx
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 
 from sparseshape_jax.classification.classifier import Classifier
@@ -503,26 +502,6 @@ def random_squeezenet(path: Path, seed: int) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def compiled_once(tmp_path_factory) -> Iterator[None]:
-    """Keep what XLA compiles, because the runs below differ in everything but their programs."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-
-    def apply(settings: dict[str, object]) -> None:
-        for name, value in settings.items():
-            jax.config.update(name, value)
-        reset_cache()
-
-    before = {name: getattr(jax.config, name) for name in settings}
-    apply(settings)
-    yield
-    apply(before)
-
-
 @pytest.fixture
 def without_figures(monkeypatch) -> None:
     """Drawing takes longer than all the rest of a small run."""
@@ -530,7 +509,7 @@ def without_figures(monkeypatch) -> None:
 
 
 @pytest.fixture
-def shown(monkeypatch, without_figures, compiled_once) -> list[float]:
+def shown(monkeypatch, without_figures, compiled_programs) -> list[float]:
     """Grows by the fraction whenever a batch is shown to a network."""
     fractions: list[float] = []
     logits = Classifier.logits

@@ -16,7 +16,7 @@ from sparseshape_jax.placement import place
 from sparseshape_jax.training.config import Classifier
 from sparseshape_jax.weights.assign import save_safetensors
 from sparseshape_jax.weights.catalogue import CATALOGUE
-from sparseshape_jax.weights.load import load
+from sparseshape_jax.weights.load import Loaded, load
 
 
 def build(config: Classifier, classes: int) -> tuple[models.Network, Preprocessing]:
@@ -29,16 +29,19 @@ def build(config: Classifier, classes: int) -> tuple[models.Network, Preprocessi
     arguments = options(config, classes) | {"dtype": jnp.dtype(config.compute_dtype)}
     if config.model.startswith(("resnet", "vgg")):
         arguments["axis_name"] = AXIS if config.batch_statistics == "global" else None
+
+    def drawn() -> models.Network:
+        return models.build(config.model, rngs=nnx.Rngs(config.seed), **arguments)
+
+    place(config.top_ks, nnx.eval_shape(drawn))  # refuses names that it does not have
+    loaded = None if config.init_from is None else _load(config.init_from, config)
     # Compiled, because drawing the weights one by one takes long.
-    network = nnx.jit(lambda: models.build(config.model, rngs=nnx.Rngs(config.seed), **arguments))()
-    place(config.top_ks, network)  # refuses names that it does not have
-    preprocessing = Preprocessing(
-        mean=config.data.mean, std=config.data.std, resize=config.data.short_side, crop=config.data.image_size
-    )
-    if config.init_from is not None:
-        channels = _initialise(network, config.init_from, config)
-        preprocessing = replace(channels, resize=config.data.short_side, crop=config.data.image_size)
-    return network, preprocessing
+    network = nnx.jit(drawn)()
+    preprocessing = Preprocessing(mean=config.data.mean, std=config.data.std)
+    if loaded is not None:
+        _initialise(network, loaded, config)
+        preprocessing = loaded.preprocessing
+    return network, replace(preprocessing, resize=config.data.short_side, crop=config.data.image_size)
 
 
 def options(config: Classifier, classes: int) -> dict[str, Any]:
@@ -49,8 +52,8 @@ def options(config: Classifier, classes: int) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _initialise(network: models.Network, source: str, config: Classifier) -> Preprocessing:
-    """Copy the weights at `source` into `network`, but for a classifier of another shape; what they want as images."""
+def _load(source: str, config: Classifier) -> Loaded:
+    """The network to begin from, in a file, the folder of a run, or the catalogue."""
     if Path(source).exists():
         extra = {name: value for name, value in options(config, 0).items() if name != "num_classes"}
         loaded = load(config.model, weights=source, **extra)
@@ -60,10 +63,13 @@ def _initialise(network: models.Network, source: str, config: Classifier) -> Pre
         raise InputError(
             f"init_from is {source!r}, neither a file or folder nor a name of the catalogue: {', '.join(CATALOGUE)}"
         )
-    if loaded.model.architecture != network.architecture:
-        raise InputError(
-            f"init_from {source} is {loaded.model.architecture}'s, but the model is {network.architecture}"
-        )
+    if loaded.model.architecture != config.model:
+        raise InputError(f"init_from {source} holds {loaded.model.architecture}, but the model is {config.model}")
+    return loaded
+
+
+def _initialise(network: models.Network, loaded: Loaded, config: Classifier) -> None:
+    """Copy the loaded weights into `network`, but for a classifier of another shape."""
     state = nnx.state(network, (nnx.Param, nnx.BatchStat))
     given = dict(nnx.to_flat_state(nnx.state(loaded.model, (nnx.Param, nnx.BatchStat))))
     for path, variable in nnx.to_flat_state(state):
@@ -72,10 +78,9 @@ def _initialise(network: models.Network, source: str, config: Classifier) -> Pre
             variable.set_value(value)
         elif path[0] not in network.head:
             raise InputError(
-                f"init_from {source} has no {'.'.join(map(str, path))} of the shape that {config.model} wants"
+                f"init_from {config.init_from} has no {'.'.join(map(str, path))} of the shape that {config.model} wants"
             )
     nnx.update(network, state)
-    return loaded.preprocessing
 
 
 def save_weights(

@@ -71,8 +71,8 @@ def assert_close(ours, theirs) -> None:
     ("architecture", "zipped", "size"),
     [
         ("alexnet", True, 67),
-        ("vgg16", True, 32),
-        ("vgg16_bn", False, 32),
+        pytest.param("vgg16", True, 32, marks=pytest.mark.slow),
+        pytest.param("vgg16_bn", False, 32, marks=pytest.mark.slow),
         ("resnet18", True, 64),
         ("resnet50", False, 64),
         ("squeezenet1_1", True, 64),
