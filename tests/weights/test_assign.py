@@ -101,7 +101,11 @@ def test_there_and_back_again(torch, torchvision, tmp_path, architecture, zipped
     fresh.load_state_dict(state, strict=True, assign=True)
 
 
-@pytest.mark.parametrize("architecture", TORCHVISION)
+@pytest.mark.parametrize(
+    "architecture",
+    # The deepest two are like resnet50, but take long to trace.
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("resnet101", "resnet152"))) for name in TORCHVISION],
+)
 def test_every_key_of_torchvision_has_its_place(torch, torchvision, architecture):
     """Names and shapes of all fifteen networks, without drawing or storing their weights."""
     with torch.device("meta"):
