@@ -57,13 +57,13 @@ class TopK:
         if self.after is not None:
             object.__setattr__(self, "after", tuple(self.after))  # configs give lists
 
-    def __call__(self, x: "Array") -> "Array":
-        """Apply to (…, H, W, C); see `keep_top_k`."""
+    def __call__(self, x: "Array", fraction: "Array | None" = None) -> "Array":
+        """Apply to (…, H, W, C), with another (traced) fraction if one is given; see `keep_top_k`."""
         from sparseshape_jax.top_k import keep_top_k
 
         return keep_top_k(
             x,
-            self.fraction,
+            self.fraction if fraction is None else fraction,
             keep=self.keep,
             scope=self.scope,
             blend=self.blend,

@@ -25,7 +25,7 @@ from sparseshape_jax.shape_bias.categories import CATEGORIES
 from sparseshape_jax.shape_bias.decisions import decide
 from sparseshape_jax.shape_bias.records import Records
 from sparseshape_jax.shape_bias.scores import score
-from sparseshape_jax.top_k import AXES, keep_top_k
+from sparseshape_jax.top_k import AXES
 from sparseshape_jax.weights.load import Loaded
 
 Logits = Callable[[UInt8[np.ndarray, "n h w 3"]], Float[np.ndarray, "n classes"]]
@@ -52,8 +52,7 @@ class Programs:
     ) -> Float[Array, "n classes"]:
         def with_share(share: Array) -> Callable[[Array], Array]:
             assert spec is not None
-            settings = {name: getattr(spec, name) for name in ("keep", "scope", "blend", "mean_replace", "method")}
-            return lambda x: keep_top_k(x, share, **settings)
+            return lambda x: spec(x, share)
 
         network = nnx.merge(self.graphdef, state, copy=True)
         at = {name: with_share(share) for name, share in shares.items()}

@@ -214,16 +214,11 @@ class Training:
         size = self.config.batch_size // self.part[1]
         loader = Loader(data, self.preprocessing, size, skip_bad=self.config.data.skip_bad, part=self.part)
         labels = np.asarray(data.labels)
-        crop = self.preprocessing.crop
-        totals: dict[str, float] = {}
-        batches = iter(loader)
-        # All processes run the same number of batches, although their parts may be of different length.
-        for _ in range(-(-len(data) // (size * self.part[1]))):
-            images, truth = np.zeros((size, crop, crop, 3), np.uint8), np.full(size, -1, np.int32)
-            if (batch := next(batches, None)) is not None:
-                images = batch.images
-                truth[: len(batch.indices)] = labels[batch.indices]
-            sums = parallel.first(program(state.evaluated, (images, truth), np.float32(come)))
+        totals: dict[str, float] = {"n": 0.0}
+        for batch in loader:  # as many on every process
+            truth = np.full(size, -1, np.int32)
+            truth[: len(batch.indices)] = labels[batch.indices]
+            sums = parallel.first(program(state.evaluated, (batch.images, truth), np.float32(come)))
             totals = {name: totals.get(name, 0.0) + float(value) for name, value in sums.items()}
         self.bad |= {data.describe(index): message for index, message in loader.bad.items()}
         if not totals["n"]:

@@ -8,8 +8,7 @@ import optax
 from jaxtyping import Array, Float
 
 from sparseshape_jax.models import Network
-from sparseshape_jax.placement import place
-from sparseshape_jax.top_k import keep_top_k
+from sparseshape_jax.placement import TopK, place
 from sparseshape_jax.training.config import Classifier, Optimiser, Schedule, Sparsity
 
 
@@ -87,18 +86,9 @@ def placed(config: Classifier, network: Network, come: float, *, evaluating: boo
 class Annealed:
     """A Top-K on its way from dense to its fraction."""
 
-    def __init__(self, spec: Any) -> None:
+    def __init__(self, spec: TopK) -> None:
         self.spec = spec
 
     def at(self, progress: Float[Array, ""]) -> Callable[[Array], Array]:
         """The operator at a traced `progress` from 0 (dense) to 1 (its fraction)."""
-        spec = self.spec
-        return lambda x: keep_top_k(
-            x,
-            1 - progress + spec.fraction * progress,
-            keep=spec.keep,
-            scope=spec.scope,
-            blend=spec.blend,
-            mean_replace=spec.mean_replace,
-            method=spec.method,
-        )
+        return lambda x: self.spec(x, 1 - progress + self.spec.fraction * progress)
