@@ -3,10 +3,10 @@
     python benchmarks/synthesis.py
 
 The objective is that of `synthesize.py texture`: Gram matrices at relu1_1 and pool1 to pool4 of torchvision's VGG16
-with average pooling, pixels as a sigmoid over the target's range, from the flat start. In PyTorch the same objective,
-with the same weights and from the same start, is minimised by `torch.optim.LBFGS` as the reference sets it up: strong
-Wolfe, learning rate 1, history 100, in calls of 20 iterations, on the loss in the reference's units. Ours has its
-defaults.
+with average pooling, pixels as a sigmoid over the target's range, from the flat start, at one size. In PyTorch the same
+objective, with the same weights and from the same image, is minimised by `torch.optim.LBFGS` as the reference sets it
+up: over the pixels as they are, strong Wolfe, learning rate 1, history 100, in calls of 20 iterations, on the loss in
+the reference's units. Ours has its defaults, whitened pixels among them; `--whitening 0` takes that from it.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from sparseshape_jax.placement import TopK
 from sparseshape_jax.synthesis.job import Texture, default_image, read_pixels
 from sparseshape_jax.synthesis.minimise import Run, minimise
 from sparseshape_jax.synthesis.objective import REFERENCE_SCALE
+from sparseshape_jax.synthesis.pixels import Parameterisation
 from sparseshape_jax.synthesis.state import State
 from sparseshape_jax.synthesis.workshop import Task, Workshop
 from sparseshape_jax.weights.assign import export
@@ -40,8 +41,8 @@ BATCH = 4
 class Ours:
     """This package on one square photograph."""
 
-    def __init__(self, size: int, keep: str) -> None:
-        config = Texture(size=size, topk=TopK(0.05, keep=keep))  # type: ignore[arg-type]
+    def __init__(self, size: int, keep: str, whitening: float) -> None:
+        config = Texture(size=size, topk=TopK(0.05, keep=keep), whitening=whitening)  # type: ignore[arg-type]
         pixels = read_pixels(default_image(), size)
         left = (pixels.shape[1] - size) // 2
         self.pixels, self.top_k = pixels[:, left : left + size], config.topk
@@ -90,7 +91,11 @@ class Torch:
         arrays = [torch.from_numpy(array) for array in export(model).values()]
         self.weights = list(zip(arrays[::2], arrays[1::2], strict=True))
         self.low, self.high = (float(ours.problem.per_image[name].item()) for name in ("low", "high"))
-        self.start = torch.from_numpy(np.array(ours.problem.start).transpose(0, 3, 1, 2).copy())
+        # The image that ours starts from, but with the reference's params.
+        bounds = (ours.problem.per_image["low"], ours.problem.per_image["high"])
+        image = ours.workshop.parameterisation.to_normalised(ours.problem.start, *bounds)
+        start = Parameterisation("sigmoid", whitening=0).to_params(image, *bounds)
+        self.start = torch.from_numpy(np.array(start).transpose(0, 3, 1, 2).copy())
         normalised = np.asarray(ours.workshop.loaded.preprocessing.normalise(jax.numpy.asarray(ours.pixels)))
         with torch.no_grad():
             self.targets = self.grams(torch.from_numpy(normalised.transpose(2, 0, 1).copy())[None])
@@ -150,9 +155,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="evaluations for torch's L-BFGS (default: 200)")
     parser.add_argument("--rounds", type=int, default=3, help="turns that each takes (default: 3)")
     parser.add_argument("--keep", choices=("all", "top", "rest"), default="all", help="of 5 %% (default: all)")
+    parser.add_argument("--whitening", type=float, default=0.5, help="of our pixels (default: 0.5, as in the scripts)")
     options = parser.parse_args()
     try:
-        ours = Ours(options.size, options.keep)
+        ours = Ours(options.size, options.keep, options.whitening)
     except InputError as error:
         raise SystemExit(f"error: {error}") from None
     theirs = Torch(ours, options.keep)

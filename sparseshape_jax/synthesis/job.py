@@ -55,6 +55,9 @@ class Synthesis:
     """An image to start from instead."""
     bounds: Literal["sigmoid", "clip"] = "sigmoid"
     """How pixels are kept in range: a sigmoid over the target's values (the reference's), or clipping to [0, 1]."""
+    whitening: float = 0.5
+    """How much the optimiser's steps favour coarse structure over fine, from 0 (the reference: pixels as they are) to 1
+    (as in natural images). 0.5 needs less than half as many evaluations as 0."""
     total_variation: float = 0.0
     """Weight of the smoothness term, in units of the starting loss."""
     optimiser: Literal["lbfgs", "adam"] = "lbfgs"
@@ -86,6 +89,8 @@ class Synthesis:
                 raise InputError(f"{name} is {value}; it must be from {allowed.start} to {allowed.stop - 1}")
         if self.octaves is not None and self.size >> (self.octaves - 1) < low:
             raise InputError(f"{self.octaves} octaves below {self.size} pixels start under {low}; give fewer octaves")
+        if not 0 <= self.whitening <= 1:
+            raise InputError(f"whitening is {self.whitening}; it must be from 0 to 1")
         if not 0 <= self.total_variation < math.inf:
             raise InputError(f"total_variation is {self.total_variation}; it must be 0 or more")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or not all(0 <= s < 2**32 for s in self.seeds):
@@ -108,7 +113,7 @@ class Synthesis:
 class Texture(Synthesis):
     """Synthesise textures: images with the Gram matrices of the (sparse) activations of a photograph."""
 
-    steps: int = 200
+    steps: int = 100
     """Evaluations of loss and gradient, the unit of cost."""
     out: str = "results/texture"
     """Folder for the images, summary.json, config.yaml, the loss curves. A run that was stopped goes on from there."""
@@ -118,7 +123,7 @@ class Texture(Synthesis):
 class Reconstruct(Synthesis):
     """Reconstruct photographs from their (sparse) activations."""
 
-    steps: int = 100
+    steps: int = 60
     """Evaluations of loss and gradient, the unit of cost."""
     out: str = "results/reconstruct"
     """Folder for the images, summary.json, config.yaml, the loss curves. A run that was stopped goes on from there."""
@@ -130,9 +135,9 @@ class Figure(Synthesis):
 
     size: int = 128
     """Short side of the synthesised image in pixels, 32 to 2048; the proportions stay."""
-    texture_steps: int = 80
+    texture_steps: int = 60
     """Evaluations of loss and gradient for each texture, at each of its octaves."""
-    reconstruction_steps: int = 60
+    reconstruction_steps: int = 40
     """Evaluations of loss and gradient for each reconstruction."""
     batch_size: int = 3
     """Images optimised together, each with its own line search."""

@@ -1,10 +1,16 @@
 """How an image is parameterised, and where it starts.
 
 The reference optimises p with image = low + (high - low) · sigmoid(p), where low and high are the extremes of the
-normalised target, and starts from noise over that whole range. We keep the sigmoid but start almost flat: a two-pixel
-checkerboard in the start is invisible to the objective and would stay in the image for good.
+normalised target, and starts from noise over that whole range. We keep the sigmoid, but:
+
+- p comes from the optimiser's params by a filter that strengthens low spatial frequencies, because natural images are
+  strongest there: their amplitudes fall as 1 / frequency (Mordvintsev et al., "Differentiable Image Parameterizations",
+  Distill 2018). For L-BFGS that is a preconditioner, and saves more than half of its evaluations.
+- The start is almost flat: a two-pixel checkerboard in the start is invisible to the objective and would stay in the
+  image for good.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import jax
@@ -26,19 +32,41 @@ def value_range(normalised: Float[Array, "n h w 3"]) -> tuple[Float[Array, "n 1 
     return jnp.min(normalised, (1, 2, 3), keepdims=True), jnp.max(normalised, (1, 2, 3), keepdims=True)
 
 
-def to_normalised(params: Float[Array, "n h w 3"], low: Array, high: Array, bounds: Bounds) -> Float[Array, "n h w 3"]:
-    """The normalised image that the params stand for, within [low, high]."""
-    if bounds == "sigmoid":
-        return low + (high - low) * jax.nn.sigmoid(params)
-    return jnp.clip(params, low, high)
+@dataclass(frozen=True)
+class Parameterisation:
+    """The two ways between an image and the params that an optimiser moves, both (N, h, w, 3)."""
 
+    bounds: Bounds
+    """How values stay in range: through a sigmoid, or clipped."""
+    whitening: float
+    """Params are amplified by frequency to the power of -whitening; 0 leaves them alone, as the reference does."""
 
-def to_params(normalised: Float[Array, "n h w 3"], low: Array, high: Array, bounds: Bounds) -> Float[Array, "n h w 3"]:
-    """The params that stand for a normalised image; values beyond [low, high] are moved to its edge."""
-    if bounds == "sigmoid":
-        share = jnp.clip((normalised - low) / (high - low), _EDGE, 1 - _EDGE)
-        return jnp.log(share / (1 - share))
-    return jnp.clip(normalised, low, high)
+    def to_normalised(self, params: Float[Array, "n h w 3"], low: Array, high: Array) -> Float[Array, "n h w 3"]:
+        """The normalised image that the params stand for, within [low, high]."""
+        unbounded = self._filter(params, 1)
+        if self.bounds == "sigmoid":
+            return low + (high - low) * jax.nn.sigmoid(unbounded)
+        return jnp.clip(unbounded, low, high)
+
+    def to_params(self, normalised: Float[Array, "n h w 3"], low: Array, high: Array) -> Float[Array, "n h w 3"]:
+        """The params that stand for a normalised image; values beyond [low, high] are moved to its edge."""
+        unbounded = jnp.clip(normalised, low, high)
+        if self.bounds == "sigmoid":
+            share = jnp.clip((normalised - low) / (high - low), _EDGE, 1 - _EDGE)
+            unbounded = jnp.log(share / (1 - share))
+        return self._filter(unbounded, -1)
+
+    def _filter(self, images: Float[Array, "n h w c"], direction: Literal[1, -1]) -> Float[Array, "n h w c"]:
+        """Amplify each spatial frequency (direction 1), or undo that (-1). White noise keeps its variance."""
+        if self.whitening == 0:
+            return images
+        height, width = images.shape[1:3]
+        frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
+        gain = np.maximum(frequency, 1 / max(height, width)) ** -self.whitening
+        gain = (gain / np.sqrt(np.mean(gain**2))) ** direction
+        half = jnp.asarray(gain[:, : width // 2 + 1, None], images.dtype)  # of a real image's spectrum
+        spectrum = jnp.fft.rfft2(images, axes=(1, 2)) * half
+        return jnp.fft.irfft2(spectrum, s=(height, width), axes=(1, 2))
 
 
 def starting_image(shape: tuple[int, int], start: Start, seed: int) -> Float[np.ndarray, "h w 3"]:

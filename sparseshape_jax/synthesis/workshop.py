@@ -28,6 +28,7 @@ from sparseshape_jax.synthesis.job import DEFAULT_MODEL, Synthesis, read_pixels
 from sparseshape_jax.synthesis.lbfgs import lbfgs
 from sparseshape_jax.synthesis.minimise import Minimum, Run, adam, minimise
 from sparseshape_jax.synthesis.objective import KEEPS, Kind
+from sparseshape_jax.synthesis.pixels import Parameterisation
 from sparseshape_jax.synthesis.state import State
 from sparseshape_jax.weights.load import Loaded, load, stored_architecture
 
@@ -98,6 +99,7 @@ class Workshop:
         objective.terms_for("texture", self.layers, config.layer_weights)  # refuses bad weights
         self.graphdef, self.state = nnx.split(network)
         self.start = read_pixels(Path(config.start_image), config.size) if config.start_image else None
+        self.parameterisation = Parameterisation(config.bounds, config.whitening)
         self.optimiser = lbfgs(history=config.history) if config.optimiser == "lbfgs" else adam()
         # The same function objects for the same kind of batch, so that a compiled program is found again.
         self._statistics = cache(self._statistics_of)
@@ -107,13 +109,13 @@ class Workshop:
     @property
     def facts(self) -> dict[str, Any]:
         """What every result depends on, besides its task."""
-        settings = ("pooling", "layer_weights", "start", "bounds", "total_variation", "optimiser", "history")
+        settings = ("pooling", "layer_weights", "start", "bounds", "whitening", "total_variation")
         return {
             "weights": self.loaded.sha256,
             "preprocessing": asdict(self.loaded.preprocessing),
             "layers": self.layers,
             "start image": None if self.start is None else hashlib.sha256(self.start.tobytes()).hexdigest(),
-            **{name: getattr(self.config, name) for name in (*settings, "match_histogram")},
+            **{name: getattr(self.config, name) for name in (*settings, "optimiser", "history", "match_histogram")},
         }
 
     def check(self, tasks: Iterable[Task]) -> None:
@@ -222,9 +224,9 @@ class Workshop:
             start = np.stack([pictures.shrink(self.start, factor)] * len(tasks))
         else:
             start = np.stack([pixels.starting_image(shape, self.config.start, task.seed) for task in tasks])
-        normalise, bounds = self.loaded.preprocessing.normalise, self.config.bounds
+        normalise = self.loaded.preprocessing.normalise
         normalised = normalise(jnp.asarray(targets))
-        if bounds == "sigmoid":
+        if self.config.bounds == "sigmoid":
             low, high = pixels.value_range(normalised)
         else:
             low, high = (normalise(jnp.full((len(tasks), 1, 1, 3), value)) for value in (0.0, 1.0))
@@ -232,7 +234,8 @@ class Workshop:
         keep = jnp.asarray([KEEPS.index(task.top_k.keep) for task in tasks])
         wanted = self._statistics(kind, top_k)(self.state, normalised, keep)
         per_image = {"targets": wanted, "keep": keep, "low": low, "high": high}
-        return Problem(kind, top_k, pixels.to_params(normalise(jnp.asarray(start)), low, high, bounds), per_image)
+        params = self.parameterisation.to_params(normalise(jnp.asarray(start)), low, high)
+        return Problem(kind, top_k, params, per_image)
 
     def _network(self, state: Any) -> Any:
         return nnx.merge(self.graphdef, state, copy=True)
@@ -247,10 +250,10 @@ class Workshop:
     def _losses_of(self, kind: Kind, top_k: TopK) -> Callable[..., Float[Array, " n"]]:
         """The function from params to losses in units of each image's `scale`."""
         terms = objective.terms_for(kind, self.layers, self.config.layer_weights)
-        bounds, smoothness = self.config.bounds, self.config.total_variation
+        smoothness = self.config.total_variation
 
         def losses(params: Array, per_image: dict[str, Any], _: Any = ()) -> Array:
-            images = pixels.to_normalised(params, per_image["low"], per_image["high"], bounds)
+            images = self.parameterisation.to_normalised(params, per_image["low"], per_image["high"])
             # The weights are constants of the program: XLA then turns the kernels over for the backward pass once, when
             # compiling, and not at every evaluation, of which that is a seventh on a CPU.
             arguments = (self._network(self.state), images, per_image["targets"], terms, top_k, per_image["keep"])
@@ -269,7 +272,7 @@ class Workshop:
 
     def _images(self, params: Array, problem: Problem) -> Float[np.ndarray, "n h w 3"]:
         low, high = problem.per_image["low"], problem.per_image["high"]
-        normalised = pixels.to_normalised(jnp.asarray(params), low, high, self.config.bounds)
+        normalised = self.parameterisation.to_normalised(jnp.asarray(params), low, high)
         return np.clip(np.asarray(self.loaded.preprocessing.denormalise(normalised)), 0, 1)
 
 

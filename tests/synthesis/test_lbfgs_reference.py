@@ -12,13 +12,16 @@ from sparseshape_jax.placement import TopK
 from sparseshape_jax.synthesis import objective, pixels
 from sparseshape_jax.synthesis.lbfgs import lbfgs
 from sparseshape_jax.synthesis.minimise import minimise
+from sparseshape_jax.synthesis.pixels import Parameterisation
 
+REFERENCE, OURS = Parameterisation("sigmoid", 0), Parameterisation("sigmoid", 0.5)
 LAYERS = ("relu1_1", "pool1", "pool2", "pool3", "pool4")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["texture.top.1.0", "texture.rest.0.05", "reconstruction.top.0.05"])
-def test_no_worse_than_torch_after_as_many_evaluations(vgg_trunk, reference_data, case):
+@pytest.mark.parametrize("parameterisation", [REFERENCE, OURS], ids=["reference", "whitened"])
+def test_no_worse_than_torch_after_as_many_evaluations(vgg_trunk, reference_data, case, parameterisation):
     kind, keep_name, fraction = case.split(".", 2)
     torch_reached = json.loads((reference_data / "goldens" / "lbfgs_reference.json").read_text())[case]
     golden = np.load(reference_data / "goldens" / "synthesis_objective_reference.npz")
@@ -26,7 +29,7 @@ def test_no_worse_than_torch_after_as_many_evaluations(vgg_trunk, reference_data
     keep = jnp.asarray([objective.KEEPS.index(keep_name)])
     target = vgg_trunk.preprocessing.normalise(jnp.asarray(golden["target_rgb"])[None])
     low, high = pixels.value_range(target)
-    start = pixels.to_params(jnp.asarray(golden["noise_normalised"])[None], low, high, "sigmoid")
+    start = parameterisation.to_params(jnp.asarray(golden["noise_normalised"])[None], low, high)
     graphdef, state = nnx.split(vgg_trunk.model)
     statistics = jax.jit(
         lambda state: objective.target_statistics(nnx.merge(graphdef, state, copy=True), target, terms, top_k, keep)
@@ -34,7 +37,7 @@ def test_no_worse_than_torch_after_as_many_evaluations(vgg_trunk, reference_data
 
     def losses(params, statistics, scale, state):
         network = nnx.merge(graphdef, state, copy=True)
-        image = pixels.to_normalised(params, low, high, "sigmoid")
+        image = parameterisation.to_normalised(params, low, high)
         return objective.term_losses(network, image, statistics, terms, top_k, keep).sum(axis=1) / scale
 
     first = float(jax.jit(losses)(start, statistics, 1.0, state)[0])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sparseshape_jax.synthesis import pixels
+from sparseshape_jax.synthesis.pixels import Parameterisation
 
 LOW, HIGH = jnp.full((2, 1, 1, 1), -2.0), jnp.asarray([1.5, 2.5]).reshape(2, 1, 1, 1)
 SHARE = jnp.asarray(np.random.default_rng(0).uniform(0.001, 0.999, (2, 4, 5, 3)), jnp.float32)
@@ -18,17 +19,20 @@ def test_value_range_is_over_all_channels():
         assert (low[index], high[index]) == (images[index].min(), images[index].max())
 
 
+@pytest.mark.parametrize("whitening", [0, 0.5, 1])
 @pytest.mark.parametrize("bounds", ["sigmoid", "clip"])
-def test_params_stand_for_the_image_they_were_made_from(bounds):
+def test_params_stand_for_the_image_they_were_made_from(bounds, whitening):
     images = LOW + (HIGH - LOW) * SHARE
-    params = pixels.to_params(images, LOW, HIGH, bounds)
-    np.testing.assert_allclose(pixels.to_normalised(params, LOW, HIGH, bounds), images, atol=2e-5)
+    parameterisation = Parameterisation(bounds, whitening)
+    params = parameterisation.to_params(images, LOW, HIGH)
+    np.testing.assert_allclose(parameterisation.to_normalised(params, LOW, HIGH), images, atol=2e-5)
 
 
+@pytest.mark.parametrize("whitening", [0, 0.5])
 @pytest.mark.parametrize("bounds", ["sigmoid", "clip"])
-def test_any_params_stand_for_values_in_range(bounds):
+def test_any_params_stand_for_values_in_range(bounds, whitening):
     params = jnp.asarray(np.random.default_rng(0).normal(scale=50, size=(2, 4, 5, 3)), jnp.float32)
-    images = pixels.to_normalised(params, LOW, HIGH, bounds)
+    images = Parameterisation(bounds, whitening).to_normalised(params, LOW, HIGH)
     assert (images >= LOW).all()
     assert (images <= HIGH).all()
 
@@ -37,17 +41,44 @@ def test_any_params_stand_for_values_in_range(bounds):
 def test_values_out_of_range_move_to_its_edge(bounds):
     images = jnp.stack([LOW[0] - 1, HIGH[0] + 1, HIGH[0]]).reshape(3, 1, 1, 1)
     low, high = LOW[:1], HIGH[:1]
-    params = pixels.to_params(images, low, high, bounds)
+    parameterisation = Parameterisation(bounds, 0.5)
+    params = parameterisation.to_params(images, low, high)
     assert np.isfinite(params).all()
-    moved = pixels.to_normalised(params, low, high, bounds)
+    moved = parameterisation.to_normalised(params, low, high)
     np.testing.assert_allclose(moved.ravel(), [LOW[0, 0, 0, 0], *[HIGH[0, 0, 0, 0]] * 2], atol=1e-5)
 
 
-def test_sigmoid_is_the_references():
+def test_sigmoid_without_whitening_is_the_references():
     """image = low + (high - low) · sigmoid(p)."""
     params = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 5, 3)), jnp.float32)
     expected = np.asarray(LOW) + np.asarray(HIGH - LOW) / (1 + np.exp(-np.asarray(params, np.float64)))
-    np.testing.assert_allclose(pixels.to_normalised(params, LOW, HIGH, "sigmoid"), expected, atol=1e-6)
+    np.testing.assert_allclose(Parameterisation("sigmoid", 0).to_normalised(params, LOW, HIGH), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (24, 31), (33, 16)], ids=str)
+@pytest.mark.parametrize("whitening", [0.5, 1])
+def test_whitening_weighs_waves_by_their_frequency(shape, whitening):
+    """A wave stays that wave; one of twice the frequency comes out 2 ** whitening times weaker."""
+    height, width = shape
+    y, x = np.mgrid[:height, :width]
+    parameterisation, wide = Parameterisation("clip", whitening), (jnp.array(-1e6), jnp.array(1e6))
+
+    def gain(vertical: int, horizontal: int) -> float:
+        wave = np.cos(2 * np.pi * (vertical * y / height + horizontal * x / width) + 0.3)[None, ..., None]
+        seen = parameterisation.to_normalised(jnp.asarray(np.repeat(wave, 3, axis=3), jnp.float32), *wide)
+        ratio = np.vdot(seen[..., 0], wave[..., 0]) / np.vdot(wave, wave)
+        np.testing.assert_allclose(seen, np.repeat(ratio * wave, 3, axis=3), atol=1e-5)
+        return float(ratio)
+
+    for once, twice in (((1, 1), (2, 2)), ((2, 3), (4, 6)), ((0, 2), (0, 4)), ((3, 0), (6, 0))):
+        assert gain(*once) / gain(*twice) == pytest.approx(2**whitening, rel=1e-4)
+    assert gain(0, 0) >= gain(1, 1)
+
+
+def test_whitening_keeps_the_variance_of_white_noise():
+    noise = jnp.asarray(np.random.default_rng(0).normal(size=(4, 64, 48, 3)), jnp.float32)
+    seen = Parameterisation("clip", 0.5).to_normalised(noise, jnp.array(-1e6), jnp.array(1e6))
+    assert float(seen.std()) == pytest.approx(1, abs=0.05)
 
 
 def test_flat_start():

@@ -178,6 +178,7 @@ def test_settings_are_read_back(copied, made):
         ("--pooling", "max"),
         ("--start", "noise"),
         ("--match_histogram", "true"),
+        ("--whitening", 0),
     ],
     ids=lambda flags: flags[0],
 )
@@ -496,6 +497,7 @@ BAD: dict[str, tuple[Callable[[Path], tuple[object, ...]], str]] = {
     "weights": (flags("--weights", "missing.pth"), "missing.pth"),
     "pooling": (flags("--model", "alexnet_lpips", "--pooling", "max"), "alexnet cannot be built with .*pooling"),
     "history": (flags("--history", 0), "history is 0"),
+    "whitening": (flags("--whitening", 1.5), "whitening is 1.5; it must be from 0 to 1"),
 }
 
 
