@@ -42,10 +42,11 @@ class _Parser(ArgumentParser):
 
 def main(description: str, jobs: Mapping[str, Job], arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run the job, and return the exit status: 0, or 2 for bad input."""
-    parser = _Parser(description=description)
+    parser = _Parser(allow_abbrev=False, description=description)
     commands = parser.add_subcommands(dest="job", metavar="JOB")
     for name, job in jobs.items():
-        command = _Parser(description=job.settings.__doc__, epilog=job.examples and f"example: {job.examples}")
+        examples = job.examples and f"example: {job.examples}"
+        command = _Parser(allow_abbrev=False, description=job.settings.__doc__, epilog=examples)
         command.add_argument("--config", action="config", help="YAML file with settings; flags after it override it")
         command.add_class_arguments(job.settings)
         commands.add_subcommand(name, command, help=(job.settings.__doc__ or "").partition("\n")[0])

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sparseshape_jax.errors import InputError
@@ -74,6 +75,14 @@ def start_processes(
             f"cannot join the other processes ({str(error).splitlines()[0]}); outside Slurm, Open MPI and TPU pods give"
             " --distributed.coordinator HOST:PORT --distributed.processes N --distributed.process 0…N-1"
         ) from None
+
+
+def processes_stop(step: int) -> bool:
+    """Whether all processes stop after so many steps, because one has got SIGTERM; each must ask after every step.
+
+    JAX catches the signal once the processes are joined, and has them agree on a step that none has passed.
+    """
+    return multihost_utils.reached_preemption_sync_point(step)
 
 
 def this_process() -> tuple[int, int]:

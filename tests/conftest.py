@@ -22,7 +22,9 @@ def reference_data() -> Path:
 
 @pytest.fixture(scope="session")
 def torch() -> ModuleType:
-    return pytest.importorskip("torch", reason="parity: torch is not installed (pip install '.[parity]')")
+    torch = pytest.importorskip("torch", reason="parity: torch is not installed (pip install '.[parity]')")
+    torch.set_num_threads(1)  # its threads wait busily, which takes the other workers' cores
+    return torch
 
 
 @pytest.fixture(scope="session")

@@ -175,6 +175,7 @@ def test_print_config_reads_back(run, tmp_path):
         ([], "job.*paint,sand"),
         (["pain"], "invalid choice: 'pain'.*paint.*sand"),
         (["paint", "--sed", "1"], "unrecognized arguments: --sed 1; see .*paint --help"),
+        (["paint", "--see", "1"], "unrecognized arguments: --see 1"),  # short for nothing
         (["paint", "north"], "unrecognized arguments: north"),
         (["paint", "--ladder"], "--ladder: expected one argument"),
         (["paint", "--walls"], "--walls: expected one argument"),

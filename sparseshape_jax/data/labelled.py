@@ -143,5 +143,5 @@ def _visible_folders(folder: Path) -> list[str]:
 def _no_folder(source: Path, split: str) -> str:
     if not source.is_dir():
         return f"there is no folder {source}"
-    there = ", ".join(_visible_folders(source)) or "no folders"
-    return f"there is no folder {split!r} in {source}; there is {there}; pictures belong in {source / split}/<class>/"
+    there = ", ".join(_visible_folders(source)) or "none"
+    return f"{source} has no folder {split!r} (its folders: {there}); pictures belong in {source / split}/<class>/"

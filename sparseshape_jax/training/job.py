@@ -6,7 +6,7 @@ Source: Li et al. (2023), section 4.3.
 import contextlib
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ from sparseshape_jax.training.checkpoints import Checkpoints
 from sparseshape_jax.training.config import Classifier, differences
 from sparseshape_jax.training.dry_run import describe
 from sparseshape_jax.training.step import State, Stepper
+
+Stop = Callable[[int], bool]
+"""Asked after each step with the number of steps done."""
 
 
 def run(config: Classifier) -> list[report.Row]:
@@ -123,11 +126,11 @@ class Training:
                 print(f"going on from step {step} of {self.steps} (epoch {step / self.data.steps_per_epoch:.4g})")
             self.log = report.Log(folder, step, tensorboard=self.config.tensorboard) if not self.process else None
             state = parallel.replicate(state)
-            with self._progress(step) as bar, _stop_requested() as stopped:
+            with self._progress(step) as bar, _signals_noted() as stop:
                 batches = self.data.batches(step)
                 while step < self.steps:
                     end = self._next_save(step)
-                    state, step = self._train(state, step, end, batches, host, bar, stopped)
+                    state, step, stopped = self._train(state, step, end, batches, host, bar, stop)
                     score = None
                     if step % self.data.steps_per_epoch == 0:
                         score = self._end_epoch(state, step, host, folder, bar)
@@ -138,17 +141,18 @@ class Training:
         return self._finish(folder)
 
     def _train(
-        self, state: State, step: int, end: int, batches: Iterator[Any], host: Any, bar: tqdm, stopped: list[int]
-    ) -> tuple[State, int]:
-        """Steps up to `end`, or until a signal came. A step is dispatched before the metrics of the last are read."""
-        pending = None
+        self, state: State, step: int, end: int, batches: Iterator[Any], host: Any, bar: tqdm, stop: Stop
+    ) -> tuple[State, int, bool]:
+        """Steps up to `end`, or until told to stop. A step is dispatched before the metrics of the last are read."""
+        pending, stopped = None, False
         while step < end and not stopped:
             come = self.come(step)
             state, metrics = self.program("train", come)(state, next(batches), np.float32(come))
             self._note(pending, host, bar)
             pending, step = (step, metrics), step + 1
+            stopped = stop(step)
         self._note(pending, host, bar)
-        return state, step
+        return state, step, stopped
 
     def _note(self, pending: Any, host: Any, bar: tqdm) -> None:
         """Read a step's metrics; refuse what is no number before it can be saved."""
@@ -267,15 +271,15 @@ class Training:
 
 
 @contextlib.contextmanager
-def _stop_requested() -> Iterator[list[int]]:
-    """A list that is empty until Ctrl-C or SIGTERM asks to stop; a second Ctrl-C stops at once.
+def _signals_noted() -> Iterator[Stop]:
+    """What tells, after each step, whether Ctrl-C or SIGTERM has asked to stop. A second Ctrl-C stops at once.
 
-    With several processes the signals keep their usual meaning: these would not stop at the same step.
+    With several processes only SIGTERM counts, which cluster managers send; it may reach one of them or all.
     """
-    received: list[int] = []
     if jax.process_count() > 1:
-        yield received
+        yield parallel.processes_stop
         return
+    received: list[int] = []
 
     def note(number: int, _: Any) -> None:
         if received:
@@ -286,7 +290,7 @@ def _stop_requested() -> Iterator[list[int]]:
     with contextlib.suppress(ValueError):  # not in the main thread
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield received
+        yield lambda _: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -98,11 +98,11 @@ class TestBadFolders:
         refused(f"there is no folder {tmp_path / 'none'}", tmp_path / "none")
 
     def test_split_missing(self, animals):
-        refused("there is no folder 'test' in", animals, "test")
-        refused("there is train, val", animals, "test")
+        refused("has no folder 'test'", animals, "test")
+        refused("its folders: train, val", animals, "test")
 
     def test_split_missing_from_an_empty_folder(self, tmp_path):
-        refused("there is no folders", tmp_path, "train")
+        refused("its folders: none", tmp_path, "train")
 
     def test_no_class_folders(self, tmp_path):
         (tmp_path / "train").mkdir()

@@ -147,7 +147,7 @@ def test_a_run_leaves_behind_what_people_need(run, photos, tmp_path):
     assert "optimiser.learning_rate" in message
 
 
-@pytest.mark.parametrize(("times", "epochs"), [(2, 12), pytest.param(10, 30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("times", "epochs"), [(1, 12), pytest.param(10, 30, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_it_ends_with_the_same_weights(command, run, tmp_path, times, epochs):
     more = ("--checkpoint_every", "1", "--average", "0.9", "--epochs", str(epochs), "--dropout", "0.3")
     assert run(tmp_path / "whole", *more).returncode == 0
@@ -206,19 +206,46 @@ def test_ctrl_c_saves_and_says_how_to_go_on(command, run, tmp_path):
     assert max(checkpoints) < 400 * 7
 
 
+def two_processes() -> list[list[str]]:
+    """The flags of each that make two processes one run."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"--distributed.coordinator localhost:{free.getsockname()[1]} --distributed.processes 2"
+    return [f"{address} --distributed.process {process}".split() for process in range(2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signalled", [[1], [0, 1]], ids=["to one", "to both"])
+def test_sigterm_to_two_processes_stops_both_at_the_same_step(command, tmp_path, signalled):
+    def start(out: Path) -> list[subprocess.Popen]:
+        commands = [command(out, "--epochs", "12", *flags) for flags in two_processes()]
+        return [subprocess.Popen(**each, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for each in commands]
+
+    out = tmp_path / "out"
+    processes = start(out)
+    while not (out / "last.safetensors").exists():
+        assert [process.poll() for process in processes] == [None, None]
+        time.sleep(0.01)
+    for process in signalled:
+        processes[process].send_signal(signal.SIGTERM)
+    printed = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [130, 130], printed
+    assert max(int(path.name) for path in (out / "checkpoints").iterdir()) < 12 * 7
+    for folder in (out, tmp_path / "whole"):
+        processes = start(folder)
+        printed = [process.communicate(timeout=200)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], printed
+    same_weights(tmp_path / "whole", out)
+    assert rows(tmp_path / "whole") == rows(out)
+
+
 def test_one_two_and_four_devices_and_two_processes_learn_the_same(command, tmp_path):
     runs = {}
     for devices in (1, 2, 4):
         more = ("--epochs", "2")
         runs[devices] = [subprocess.Popen(**command(tmp_path / str(devices), *more, devices=devices))]
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    for process in range(2):
-        address = (
-            f"--distributed.coordinator localhost:{port} --distributed.processes 2 --distributed.process {process}"
-        )
-        more = ("--epochs", "2", *address.split())
+    for flags in two_processes():
+        more = ("--epochs", "2", *flags)
         runs.setdefault("2x2", []).append(subprocess.Popen(**command(tmp_path / "2x2", *more, devices=2)))
     assert {process.wait(200) for processes in runs.values() for process in processes} == {0}
     one = rows(tmp_path / "1")

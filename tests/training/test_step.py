@@ -35,7 +35,7 @@ def torch_top_k(torch, x, fraction):
     return (flat * torch.zeros_like(flat).scatter_(-1, order, 1.0)).view_as(x)
 
 
-@pytest.mark.parametrize("fraction", [1.0, 0.2], ids=["dense", "top-k"])
+@pytest.mark.parametrize("fraction", [pytest.param(1.0, marks=pytest.mark.slow), 0.2], ids=["dense", "top-k"])
 def test_three_steps_of_resnet18_equal_torch(torch, torchvision, fraction):
     """In float64: in float32 both round, and a rectified value that near to 0 lets the gradients differ by 0.5 %."""
     with jax.enable_x64(True):
