@@ -5,7 +5,12 @@
 on it: callers hand over a function on a batch and get one back.
 """
 
-from collections.abc import Callable
+import atexit
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -75,6 +80,35 @@ def start_processes(
             f"cannot join the other processes ({str(error).splitlines()[0]}); outside Slurm, Open MPI and TPU pods give"
             " --distributed.coordinator HOST:PORT --distributed.processes N --distributed.process 0…N-1"
         ) from None
+
+
+@contextlib.contextmanager
+def one_for_all() -> Iterator[None]:
+    """What fails in here ends this process at once, and so the run: the others wait for it in the next step.
+
+    Python's usual end would have JAX wait for them. Does nothing for a single process.
+
+    Raises:
+        InputError: another process has gone.
+    """
+    try:
+        yield
+    except Exception as error:
+        if jax.process_count() == 1:
+            raise
+        lost = isinstance(error, jax.errors.JaxRuntimeError)
+        atexit.register(_leave, 2 if lost or isinstance(error, InputError) else 1)  # before JAX's, which came earlier
+        if lost:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"another process of this run failed or was lost; see what it said ({reason})") from None
+        raise
+
+
+def _leave(status: int) -> None:
+    if jax.process_index() == 0:
+        time.sleep(3)  # the others cannot outlive this one: let them say what they have to say
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def processes_stop(step: int) -> bool:

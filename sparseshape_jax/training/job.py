@@ -44,11 +44,12 @@ def run(config: Classifier) -> list[report.Row]:
             processes=config.distributed.processes,
             process=config.distributed.process,
         )
-    training = Training(config)
-    if config.dry_run:
-        describe(training)
-        return []
-    return training.run()
+    with parallel.one_for_all():
+        training = Training(config)
+        if config.dry_run:
+            describe(training)
+            return []
+        return training.run()
 
 
 class Training:

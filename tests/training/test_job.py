@@ -239,6 +239,19 @@ def test_sigterm_to_two_processes_stops_both_at_the_same_step(command, tmp_path,
     assert rows(tmp_path / "whole") == rows(out)
 
 
+@pytest.mark.slow
+def test_one_process_that_fails_ends_the_other(command, photos, tmp_path):
+    bad = shutil.copytree(photos, tmp_path / "photos")
+    (bad / "train" / "red" / "3.png").write_bytes((photos / "train" / "red" / "3.png").read_bytes()[:200])
+    commands = [command(tmp_path / "out", "--data.path", str(bad), *flags) for flags in two_processes()]
+    processes = [subprocess.Popen(**each, stderr=subprocess.PIPE, text=True) for each in commands]
+    printed = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], printed
+    messages = sorted(re.findall(r"^error: (.*)", text, re.MULTILINE)[-1] for text in printed)
+    assert "3.png cannot be decoded" in messages[0]
+    assert messages[1].startswith("another process of this run failed or was lost")
+
+
 def test_one_two_and_four_devices_and_two_processes_learn_the_same(command, tmp_path):
     runs = {}
     for devices in (1, 2, 4):
