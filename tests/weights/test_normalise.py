@@ -86,8 +86,10 @@ def test_means_are_1_and_the_function_stays(photos, tmp_path, capsys, pooling):
         original = originals[name]
         if name.startswith("relu"):
             means = original.mean((0, 1, 2), dtype=np.float64)
-            np.testing.assert_allclose(x.mean((0, 1, 2)), means > 0, rtol=1e-3)
             factors = np.where(means > 0, means, 1)
+            # The mean of a channel that hardly ever fires is of the size of rounding errors.
+            rounding = 1e-6 * original.max() / factors
+            assert (np.abs(x.mean((0, 1, 2)) - (means > 0)) <= (means > 0) * (1e-3 + rounding)).all()
             dead += np.sum(means == 0)
             assert means[0] == 0
         # Pooling has no factors of its own.
