@@ -6,7 +6,7 @@ The objective is that of `synthesize.py texture`: Gram matrices at relu1_1 and p
 with average pooling, pixels as a sigmoid over the target's range, from the flat start, at one size. In PyTorch the same
 objective, with the same weights and from the same image, is minimised by `torch.optim.LBFGS` as the reference sets it
 up: over the pixels as they are, strong Wolfe, learning rate 1, history 100, in calls of 20 iterations, on the loss in
-the reference's units. Ours has its defaults, whitened pixels among them; `--whitening 0` takes that from it.
+the reference's units. Ours has its defaults, whitened pixels among them; `--whitening 0` leaves its pixels as they are.
 """
 
 import argparse
