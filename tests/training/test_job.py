@@ -147,7 +147,7 @@ def test_a_run_leaves_behind_what_people_need(run, photos, tmp_path):
     assert "optimiser.learning_rate" in message
 
 
-@pytest.mark.parametrize(("times", "epochs"), [(1, 12), pytest.param(10, 30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("times", "epochs"), [(1, 6), pytest.param(10, 30, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_it_ends_with_the_same_weights(command, run, tmp_path, times, epochs):
     more = ("--checkpoint_every", "1", "--average", "0.9", "--epochs", str(epochs), "--dropout", "0.3")
     assert run(tmp_path / "whole", *more).returncode == 0

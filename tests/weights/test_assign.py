@@ -17,6 +17,8 @@ from sparseshape_jax.weights.load import abstract, load
 from sparseshape_jax.weights.read import read_arrays, read_metadata
 
 TORCHVISION = [name for name in models.ARCHITECTURES if name != "resnet18_code_spec"]
+DEEPEST = ("resnet101", "resnet152")
+"""They are like resnet50, but take long to trace."""
 
 
 def random_network(torch, torchvision, architecture: str, num_classes: int):
@@ -103,8 +105,7 @@ def test_there_and_back_again(torch, torchvision, tmp_path, architecture, zipped
 
 @pytest.mark.parametrize(
     "architecture",
-    # The deepest two are like resnet50, but take long to trace.
-    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("resnet101", "resnet152"))) for name in TORCHVISION],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in DEEPEST)) for name in TORCHVISION],
 )
 def test_every_key_of_torchvision_has_its_place(torch, torchvision, architecture):
     """Names and shapes of all fifteen networks, without drawing or storing their weights."""
@@ -130,7 +131,11 @@ def shapes(model: models.Network) -> dict[str, tuple[int, ...]]:
     return {".".join(path): variable.get_value().shape for path, variable in state}
 
 
-@pytest.mark.parametrize("table", keys.TABLES, ids=lambda table: f"{table.architecture}-{table.convention.name}")
+@pytest.mark.parametrize(
+    "table",
+    [pytest.param(table, marks=[pytest.mark.slow] * (table.architecture in DEEPEST)) for table in keys.TABLES],
+    ids=lambda table: f"{table.architecture}-{table.convention.name}",
+)
 def test_tables_name_the_networks_layers(table):
     """With the classifier's layers for those that have them: our side of each table is the network, once over."""
     has_head = bool(table.head)
