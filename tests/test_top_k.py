@@ -103,7 +103,7 @@ def test_equals_oracle_property(scope: str, method: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
-@pytest.mark.parametrize("fraction", [0.01, 0.05, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.9])
 def test_methods_agree_bit_for_bit_on_larger_maps(fraction: float, dtype: jnp.dtype) -> None:
     x = jnp.asarray(np.concatenate([sample((1, 56, 50, 5), kind, seed=3) for kind in KINDS]), dtype)
     a, b = (jax.jit(partial(keep_top_k, fraction=fraction, method=method))(x) for method in METHODS)
