@@ -49,7 +49,7 @@ class Ours:
         self.workshop = Workshop(config)
         self.problem = self.workshop._problem(self.tasks(1, 1), State("", np.zeros((2, 1), int)))
         self.scale = self.workshop._scale(self.problem)
-        self.args = ({**self.problem.per_image, "scale": self.scale}, ())
+        self.args = ({**self.problem.per_image, "scale": self.scale},)
         self.value_and_grad = self.workshop._value_and_grad(self.problem.kind, self.problem.top_k)
         self.bare = jax.jit(self.value_and_grad)
 

@@ -21,30 +21,28 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sparseshape_jax.errors import InputError
 
-Function = Callable[[Any, tuple[Any, Any]], Any]
+Function = Callable[[Any, Any], Any]
 
 
 def over_devices(function: Function) -> Function:
-    """Compile `function(carry, (per_image, shared))`, splitting everything but `shared` over the local devices.
+    """Compile `function(carry, args)`, splitting the batch over the local devices.
 
-    All arrays in `carry`, `per_image` and the result have the batch as their leading axis; images must not depend on
-    each other. A batch that does not divide evenly is filled up with copies of its last image, whose results are
+    All arrays in `carry`, `args` and the result have the batch as their leading axis; images must not depend on each
+    other. A batch that does not divide evenly is filled up with copies of its last image, whose results are
     dropped. The carry's memory is reused (donated). With one device this is `jax.jit`.
     """
     devices = jax.local_devices()
     if len(devices) == 1:
         return jax.jit(function, donate_argnums=0)
-    mapped = jax.pmap(function, in_axes=(0, (0, None)), devices=devices, donate_argnums=0)
+    mapped = jax.pmap(function, devices=devices, donate_argnums=0)
     # One part on each device, where pmap wants them: what comes of its results may lie elsewhere.
     apart = NamedSharding(Mesh(np.asarray(devices), ("device",)), PartitionSpec("device"))
     split = jax.jit(lambda tree: jax.tree.map(lambda array: _split(array, len(devices)), tree), out_shardings=apart)
     merge = jax.jit(lambda tree, batch: jax.tree.map(lambda array: _merge(array, batch), tree), static_argnums=1)
 
-    def call(carry: Any, args: tuple[Any, Any]) -> Any:
-        per_image, shared = args
+    def call(carry: Any, args: Any) -> Any:
         batch = jax.tree.leaves(carry)[0].shape[0]
-        carry, per_image = split((carry, per_image))
-        return merge(mapped(carry, (per_image, shared)), batch)
+        return merge(mapped(*split((carry, args))), batch)
 
     return call
 

@@ -6,16 +6,16 @@ import sys
 
 import pytest
 
-# Each image is counted up by its own rate and by a shared amount, for three calls in a row.
+# Each image is counted up by its own rate and amounts, for three calls in a row.
 SCRIPT = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
 from sparseshape_jax.parallel import over_devices
 
 def step(carry, args):
-    rates, shared = args
+    rates, amounts = args
     calls.append(carry["count"].shape)
-    return {"count": carry["count"] + rates[:, None] + shared["amount"], "index": carry["index"]}, carry["count"]
+    return {"count": carry["count"] + rates[:, None] + amounts["of three"], "index": carry["index"]}, carry["count"]
 
 devices, batch = map(int, sys.argv[1:])
 assert jax.local_device_count() == devices
@@ -23,7 +23,7 @@ calls = []
 compiled = over_devices(step)
 carry = {"count": jnp.zeros((batch, 3)), "index": np.arange(batch)}
 for call in range(3):
-    args = (jnp.arange(float(batch)), {"amount": jnp.full(3, 10.0)})
+    args = (jnp.arange(float(batch)), {"of three": jnp.full((batch, 3), 10.0)})
     carry, before = compiled(carry, args)
     expected = np.broadcast_to(np.arange(batch)[:, None] + 10.0, (batch, 3))
     np.testing.assert_array_equal(before, call * expected)

@@ -204,7 +204,7 @@ class Workshop:
             state.resumed(problem.start, self.optimiser),
             steps=tasks[0].steps,
             optimiser=self.optimiser,
-            args=({**problem.per_image, "scale": state.scale}, ()),
+            args=({**problem.per_image, "scale": state.scale},),
             callback=watch,
             every=int(np.gcd(usual, self.config.snapshots)) if self.config.snapshots else usual,
             jit=over_devices,
@@ -252,7 +252,7 @@ class Workshop:
         terms = objective.terms_for(kind, self.layers, self.config.layer_weights)
         smoothness = self.config.total_variation
 
-        def losses(params: Array, per_image: dict[str, Any], _: Any = ()) -> Array:
+        def losses(params: Array, per_image: dict[str, Any]) -> Array:
             images = self.parameterisation.to_normalised(params, per_image["low"], per_image["high"])
             # The weights are constants of the program: XLA then turns the kernels over for the backward pass once, when
             # compiling, and not at every evaluation, of which that is a seventh on a CPU.

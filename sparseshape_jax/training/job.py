@@ -28,7 +28,7 @@ from sparseshape_jax.training.dry_run import describe
 from sparseshape_jax.training.step import State, Stepper
 
 Stop = Callable[[int], bool]
-"""Asked after each step with the number of steps done."""
+"""Asked after each step with the number of steps done, and again where the state has been saved."""
 
 
 def run(config: Classifier) -> list[report.Row]:
@@ -131,29 +131,30 @@ class Training:
                 batches = self.data.batches(step)
                 while step < self.steps:
                     end = self._next_save(step)
-                    state, step, stopped = self._train(state, step, end, batches, host, bar, stop)
+                    state, step = self._train(state, step, end, batches, host, bar, stop)
                     score = None
                     if step % self.data.steps_per_epoch == 0:
                         score = self._end_epoch(state, step, host, folder, bar)
                     checkpoints.save(step, parallel.first(state), host, score)
-                    if stopped and step < self.steps:
+                    if step < self.steps and stop(step):
                         checkpoints.wait()
                         raise KeyboardInterrupt
         return self._finish(folder)
 
     def _train(
         self, state: State, step: int, end: int, batches: Iterator[Any], host: Any, bar: tqdm, stop: Stop
-    ) -> tuple[State, int, bool]:
+    ) -> tuple[State, int]:
         """Steps up to `end`, or until told to stop. A step is dispatched before the metrics of the last are read."""
-        pending, stopped = None, False
-        while step < end and not stopped:
+        pending = None
+        while step < end:
             come = self.come(step)
             state, metrics = self.program("train", come)(state, next(batches), np.float32(come))
             self._note(pending, host, bar)
             pending, step = (step, metrics), step + 1
-            stopped = stop(step)
+            if stop(step):
+                break
         self._note(pending, host, bar)
-        return state, step, stopped
+        return state, step
 
     def _note(self, pending: Any, host: Any, bar: tqdm) -> None:
         """Read a step's metrics; refuse what is no number before it can be saved."""
