@@ -1,24 +1,22 @@
-"""Measure what classifiers see: shape bias on cue-conflict stimuli, accuracy on folders of images."""
+"""Measure what classifiers see: shape bias on cue-conflict stimuli, and accuracy on labeled images."""
 
-from sparseshape_jax.classification.accuracy import Accuracy
-from sparseshape_jax.classification.sweep import Sweep
 from sparseshape_jax.cli import Job, main
-from sparseshape_jax.shape_bias.job import ShapeBias
+from sparseshape_jax.evaluation.config import AccuracyConfig, ShapeBiasConfig, SweepConfig
 
 JOBS = {
     "shape-bias": Job(
-        ShapeBias,
-        "sparseshape_jax.shape_bias.job:run",
+        ShapeBiasConfig,
+        "sparseshape_jax.evaluation.shape_bias:run",
         examples="evaluate.py shape-bias --stimuli cue-conflict --fractions [1.0,0.2] --topk.after [pool1,pool3]",
     ),
     "accuracy": Job(
-        Accuracy,
-        "sparseshape_jax.classification.accuracy:run",
+        AccuracyConfig,
+        "sparseshape_jax.evaluation.accuracy:run",
         examples="evaluate.py accuracy --data imagenet/val --model resnet50 --fractions [1.0,0.2]",
     ),
     "sweep": Job(
-        Sweep,
-        "sparseshape_jax.classification.sweep:run",
+        SweepConfig,
+        "sparseshape_jax.evaluation.sweep:run",
         examples="evaluate.py sweep --stimuli cue-conflict --placements pool1 pool1+pool3 --fractions [0.2,0.1]",
     ),
 }

@@ -1,23 +1,29 @@
 """Make images from activations: textures, reconstructions, and the figure that compares all, Top-K and non-Top-K."""
 
 from sparseshape_jax.cli import Job, main
-from sparseshape_jax.synthesis.job import Figure, Reconstruct, Texture
+from sparseshape_jax.stimuli.config import StimuliConfig
+from sparseshape_jax.synthesis.config import FigureConfig, ReconstructConfig, TextureConfig
 
 JOBS = {
     "texture": Job(
-        Texture,
-        "sparseshape_jax.synthesis.job:texture",
+        TextureConfig,
+        "sparseshape_jax.synthesis.jobs:texture",
         examples="synthesize.py texture --images photo.jpg --topk.keep rest --seeds [0,1]",
     ),
     "reconstruct": Job(
-        Reconstruct,
-        "sparseshape_jax.synthesis.job:reconstruct",
+        ReconstructConfig,
+        "sparseshape_jax.synthesis.jobs:reconstruct",
         examples="synthesize.py reconstruct --images photos --topk.fraction 0.05 --snapshots 5",
     ),
     "figure": Job(
-        Figure,
-        "sparseshape_jax.synthesis.job:figure",
+        FigureConfig,
+        "sparseshape_jax.synthesis.jobs:figure",
         examples="synthesize.py figure --images photo.jpg",
+    ),
+    "stimuli": Job(
+        StimuliConfig,
+        "sparseshape_jax.stimuli.write:run",
+        examples="synthesize.py stimuli --images cifar10/test --sets shuffled --conditions 4 --out cifar10_shuffled",
     ),
 }
 

@@ -1,12 +1,12 @@
 """Train networks with Top-K inside."""
 
+from sparseshape_jax.classifier.config import TrainClassifierConfig
 from sparseshape_jax.cli import Job, main
-from sparseshape_jax.training.config import Classifier
 
 JOBS = {
     "classifier": Job(
-        Classifier,
-        "sparseshape_jax.training.job:run",
+        TrainClassifierConfig,
+        "sparseshape_jax.classifier.job:run",
         examples="train.py classifier --config configs/classifier/tiny.yaml --data.path cifar10",
     ),
 }

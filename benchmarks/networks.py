@@ -3,8 +3,8 @@
     python benchmarks/networks.py
 
 The same architectures, both with random weights, and Top-K at the same places: after pool1, pool3, pool5 of SqueezeNet
-1.1, after pool1, pool2, relu3, relu4, pool5 of AlexNet, after the five pools of VGG16. The dense networks are timed
-beside them. The contestants take turns; of each the median counts.
+1.1, after pool1, pool2, relu3, relu4, pool5 of AlexNet, after the five pools of VGG16. The dense networks are timed,
+too. The contestants take turns; the table has the median of each.
 """
 
 import argparse
@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from flax import nnx
-from top_k import torch_top_k
+from torch_reference import import_torchvision, torch_top_k, versions
 
 from sparseshape_jax import TopK
 from sparseshape_jax.models import build
-from sparseshape_jax.placement import place
+from sparseshape_jax.top_k.placement import place
 
 FRACTION = 0.2
 NETWORKS = {  # name in both libraries: layers of torchvision's `features` that Top-K follows
@@ -62,30 +62,14 @@ def theirs(name: str, images: np.ndarray, fraction: float) -> Callable[[], Any]:
     return call
 
 
-def import_torchvision() -> Any:
-    """torchvision, also one that was built for CUDA beside a torch that was not."""
-    try:
-        import torchvision
-    except RuntimeError:
-        # Its import asks for the signatures of two operators that these networks never call.
-        LIBRARY.append(torch.library.Library("torchvision", "FRAGMENT"))
-        for operator in ("nms", "qnms"):
-            LIBRARY[0].define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
-    return torchvision
-
-
-LIBRARY: list[Any] = []  # the declarations live as long as this object does
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="turns that each takes (default: 7)")
     parser.add_argument("--batch_size", type=int, default=8, help="images per call (default: 8)")
     options = parser.parse_args()
-    print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__} with {torch.get_num_threads()}")
+    print(versions())
     print(
-        f"threads; images per second, batches of {options.batch_size}; ratio: ours / torch, above 1: ours is faster\n"
+        f"images per second, batches of {options.batch_size}; ratio: ours / torch, above 1 means that ours is faster\n"
     )
     print(f"{'network':>14} {'kept':>5} {'torch':>8} {'ours':>8} {'ratio':>6}")
     images = np.random.default_rng(0).normal(size=(options.batch_size, 224, 224, 3)).astype(np.float32)

@@ -3,7 +3,7 @@
     python benchmarks/top_k.py
 
 Each library has the array in its own layout: (N, H, W, C) here, (N, C, H, W) in torch. The four take turns, so that
-whatever else the machine does hits all alike; of each the median counts.
+other load on the machine affects all of them. The table has the median of each.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 import torch
+from torch_reference import torch_top_k, versions
 
 from sparseshape_jax import keep_top_k
 
@@ -24,13 +25,6 @@ SHAPES = ((8, 112, 112, 64), (8, 56, 56, 128), (8, 28, 28, 256), (8, 14, 14, 512
 """The activations after VGG16's first four pools, for a batch of 8."""
 FRACTIONS = (0.05, 0.2, 0.5)
 METHODS = ("top_k", "threshold", "auto")
-
-
-def torch_top_k(x: torch.Tensor, fraction: float) -> torch.Tensor:
-    """The reference's operator: the k largest magnitudes of every map of an (N, C, H, W) tensor."""
-    rows = x.flatten(2)
-    indices = rows.abs().topk(max(1, int(fraction * rows.shape[-1])), dim=-1, sorted=False).indices
-    return torch.zeros_like(rows).scatter(-1, indices, rows.gather(-1, indices)).reshape(x.shape)
 
 
 def milliseconds(function: Callable[[], Any]) -> float:
@@ -43,8 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="turns that each takes (default: 9)")
     rounds = parser.parse_args().rounds
-    print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__} with {torch.get_num_threads()}")
-    print("threads; medians in ms; ratio: torch / ours, above 1 means that ours is faster\n")
+    print(versions())
+    print("medians in ms; ratio: torch / ours, above 1 means that ours is faster\n")
     print(f"{'shape':>18} {'kept':>5} {'torch':>8}" + "".join(f" {method:>10} {'ratio':>6}" for method in METHODS))
     for shape, fraction in itertools.product(SHAPES, FRACTIONS):
         # A rectified feature map: half of it is zero.

@@ -2,10 +2,10 @@
 
     python benchmarks/training.py
 
-A step is what `train.py classifier` compiles: bytes to normalised images, forward and backward pass, batch statistics,
+A step is what `train.py classifier` compiles: bytes to normalized images, forward and backward pass, batch statistics,
 SGD with momentum and weight decay. In torch it is torchvision's network with the reference's Top-K after `layer2`, on
 the same batches, eager. The loader decodes, crops at random to 224×224 pixels, flips and batches: 2 threads here, 2
-worker processes in torch's DataLoader. The contestants take turns; of each the median counts.
+worker processes in torch's DataLoader. The contestants take turns; the table has the median of each.
 """
 
 import argparse
@@ -20,30 +20,30 @@ import jax
 import numpy as np
 import torch
 from flax import nnx
-from networks import import_torchvision
 from PIL import Image
-from top_k import torch_top_k
+from torch_reference import import_torchvision, torch_top_k, versions
 
 from sparseshape_jax import TopK, parallel
-from sparseshape_jax.data.augment import Augment
-from sparseshape_jax.data.labelled import open_labelled
-from sparseshape_jax.data.preprocessing import Preprocessing
-from sparseshape_jax.data.training import TrainingData
+from sparseshape_jax.classifier.step import ClassifierStep
+from sparseshape_jax.data.config import AugmentConfig
+from sparseshape_jax.data.open import open_labeled
+from sparseshape_jax.data.train_batches import TrainBatches
 from sparseshape_jax.models import build
-from sparseshape_jax.placement import place
-from sparseshape_jax.training.config import Optimiser, Schedule
-from sparseshape_jax.training.schedules import learning_rate, transformation
-from sparseshape_jax.training.step import Stepper
+from sparseshape_jax.preprocessing import Preprocessing
+from sparseshape_jax.top_k.placement import place
+from sparseshape_jax.training.config import OptimizerConfig, ScheduleConfig
+from sparseshape_jax.training.optimizers import build_optimizer
+from sparseshape_jax.training.schedules import learning_rate
 
 SIDES = (32, 64)
 FRACTIONS = (1.0, 0.2)
 BATCH = 32
 CLASSES = 10
-OPTIMISER = Optimiser(learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
+OPTIMIZER = OptimizerConfig(learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
 CROP = 224
 WORKERS = 2
 AHEAD, TURN = 4, 16
-"""Batches that do not count at the beginning of a loader's turn, and that do."""
+"""How many batches at the start of a loader's turn are not timed, and how many after them are."""
 
 Batch = tuple[np.ndarray, np.ndarray]
 
@@ -52,10 +52,10 @@ def our_step(batch: Batch, fraction: float) -> Callable[[], Any]:
     """A call that takes the next step with this package."""
     network = nnx.jit(lambda: build("resnet18", num_classes=CLASSES, axis_name=parallel.AXIS, rngs=nnx.Rngs(0)))()
     side = batch[0].shape[1]
-    rate = learning_rate(Schedule(kind="constant"), OPTIMISER.learning_rate, epochs=1, steps_per_epoch=1)
-    stepper = Stepper(network, Preprocessing(resize=side, crop=side), transformation(OPTIMISER, rate))
+    rate = learning_rate(ScheduleConfig(kind="constant"), OPTIMIZER.learning_rate, epochs=1, steps_per_epoch=1)
+    stepper = ClassifierStep(network, Preprocessing(resize=side, crop=side), build_optimizer(OPTIMIZER, rate))
     at = place(TopK(fraction, after=("layer2",)), network)
-    step = parallel.over_all_devices(stepper.train(at), donate=True)
+    step = parallel.data_parallel(stepper.train(lambda _: at), donate=True)
     state = parallel.replicate(stepper.start())
 
     def call() -> Any:
@@ -71,35 +71,35 @@ def torch_step(batch: Batch, fraction: float) -> Callable[[], Any]:
     network = import_torchvision().models.resnet18(num_classes=CLASSES).train()
     if fraction < 1:
         network.layer2.register_forward_hook(lambda *values: torch_top_k(values[-1], fraction))
-    optimiser = torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         network.parameters(),
-        lr=OPTIMISER.learning_rate,
-        momentum=OPTIMISER.momentum,
-        weight_decay=OPTIMISER.weight_decay,
+        lr=OPTIMIZER.learning_rate,
+        momentum=OPTIMIZER.momentum,
+        weight_decay=OPTIMIZER.weight_decay,
     )
     pixels, labels = torch.from_numpy(batch[0]), torch.from_numpy(batch[1]).long()
-    normalisation = Preprocessing()
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (normalisation.mean, normalisation.std))
+    normalization = Preprocessing()
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (normalization.mean, normalization.std))
 
     def call() -> float:
         images = (pixels.permute(0, 3, 1, 2).contiguous() / 255 - mean) / std
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(network(images), labels)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         return loss.item()
 
     return call
 
 
 def our_loader(folder: Path, train: str) -> Callable[[], Any]:
-    """A call that begins to load with this package's loader."""
-    data = open_labelled(str(folder), train)
-    return TrainingData(data, Augment(), image_size=CROP, batch_size=BATCH, seed=0, threads=WORKERS).batches
+    """A call that starts to load with this package's loader."""
+    data = open_labeled(str(folder), train)
+    return TrainBatches(data, AugmentConfig(), image_size=CROP, batch_size=BATCH, seed=0, threads=WORKERS).batches
 
 
 def torch_loader(folder: Path, train: str) -> Callable[[], Any]:
-    """A call that begins to load, bytes too, with torch's DataLoader; its workers live on from one to the next."""
+    """A call that starts to load, bytes too, with torch's DataLoader; its workers stay alive between calls."""
     torchvision = import_torchvision()
     transforms = torchvision.transforms
     varied = transforms.Compose(
@@ -115,7 +115,7 @@ def torch_loader(folder: Path, train: str) -> Callable[[], Any]:
 
 
 def loader_medians(folder: Path, train: str, rounds: int) -> dict[str, float]:
-    """Seconds for `TURN` batches. Those before, made ahead while the workers woke up, do not count."""
+    """Seconds for `TURN` batches. The batches before them, made while the workers started up, are not timed."""
     loaders = {"torch": torch_loader(folder, train), "ours": our_loader(folder, train)}
     times: dict[str, list[float]] = {name: [] for name in loaders}
     for number in range(rounds + 1):
@@ -147,7 +147,7 @@ def make_images(folder: Path) -> None:
 
 
 def medians(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Seconds per call, contestants taking turns, after a first call of each that does not count."""
+    """Seconds per call. The contestants take turns, after a first call of each that is not timed."""
     for call in contestants.values():
         call()  # compiles, allocates
     times: dict[str, list[float]] = {name: [] for name in contestants}
@@ -170,19 +170,20 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder with <train>/<class>/… to load (default: one is made)")
     parser.add_argument("--train", default="train", help="its training split (default: train)")
     options = parser.parse_args()
-    print(f"jax {jax.__version__}, torch {torch.__version__} with {torch.get_num_threads()} threads")
     print("medians; ratio: ours / torch, above 1 means that ours is faster\n")
 
-    # The loaders first: torch's worker processes must be forked before either library has threads.
+    # The loaders first: torch's worker processes must be forked before either library has threads,
+    # which JAX has once it is asked for its devices.
     print(f"{f'loading, {WORKERS} workers':>22} {'torch':>8} {'ours':>8} {'ratio':>6}   images per second")
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.images or Path(temporary)
         if options.images is None:
             make_images(folder)
-        count = len(open_labelled(str(folder), options.train))
+        count = len(open_labeled(str(folder), options.train))
         print_row(f"{count:,} images", BATCH * TURN, loader_medians(folder, options.train, options.rounds))
 
-    print(f"\n{f'ResNet-18, batch {BATCH}':>22} {'torch':>8} {'ours':>8} {'ratio':>6}   steps per second")
+    print(f"\n{versions()}")
+    print(f"{f'ResNet-18, batch {BATCH}':>22} {'torch':>8} {'ours':>8} {'ratio':>6}   steps per second")
     rng = np.random.default_rng(0)
     for side in SIDES:
         pixels = rng.integers(0, 256, (BATCH, side, side, 3), np.uint8)

@@ -1,20 +1,20 @@
-"""The scripts' shared front: jobs as subcommands, settings as flags or YAML, and bad input answered in one line.
+"""The scripts' command line: jobs as subcommands, settings as flags or YAML, and bad input answered in one line.
 
 Every job is a frozen dataclass of settings and a function that takes it. The function's module is imported only when
 the job runs, so that `--help` answers at once.
 """
 
 import json
+import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
-from itertools import pairwise
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from sparseshape_jax.errors import InputError
 
@@ -26,61 +26,173 @@ class Job:
     """One subcommand."""
 
     settings: type
-    """A frozen dataclass; its docstring and those of its fields are the help text."""
+    """A frozen dataclass; its docstring and those of its fields are the help text.
+
+    A field is a flag. Without a default it is a positional argument, unless it is keyword-only: then it is a flag that
+    must be given.
+    """
     function: str
     """module:function, called with the settings."""
     examples: str = ""
-    """Commands that teach, shown below the help."""
+    """Commands that teach, one a line, shown below the help."""
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Say what is wrong in one line instead of repeating the usage, and exit with status 2."""
-        _fail(_bad_input(ex) or f"{_plain(message)}; see {self.prog.replace('[options] ', '')} --help")
-        raise SystemExit(2)
+Jobs = Mapping[str, "Job | Jobs"]
+"""Jobs by the names of their subcommands. A mapping in place of a job is a group: `evaluate.py frequency adcs`."""
 
 
-def main(description: str, jobs: Mapping[str, Job], arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, run the job, and return the exit status: 0, or 2 for bad input."""
-    parser = _Parser(allow_abbrev=False, description=description)
-    commands = parser.add_subcommands(dest="job", metavar="JOB")
-    for name, job in jobs.items():
-        examples = job.examples and f"example: {job.examples}"
-        command = _Parser(allow_abbrev=False, description=job.settings.__doc__, epilog=examples)
-        command.add_argument("--config", action="config", help="YAML file with settings; flags after it override it")
-        command.add_class_arguments(job.settings)
-        commands.add_subcommand(name, command, help=(job.settings.__doc__ or "").partition("\n")[0])
+def main(description: str, jobs: Jobs, arguments: Sequence[str] | None = None, *, program: str | None = None) -> int:
+    """Parse the command line, run the job, and return the exit status.
+
+    Args:
+        description: shown by `--help`.
+        jobs: the subcommands.
+        arguments: in place of the command line.
+        program: what the user types, if it is not the name of the script.
+
+    Returns:
+        0; 2 for bad input, after one line on stderr; 130 for Ctrl-C.
+    """
+    parser = _Parser(prog=program, description=description, epilog=_examples(jobs))
+    _add_jobs(parser, jobs)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
         try:
-            chosen, settings = _settings(parser, jobs, arguments)
-            module, _, function = jobs[chosen].function.partition(":")
+            job, settings = _read(parser, jobs, list(sys.argv[1:] if arguments is None else arguments))
+            module, _, function = job.function.partition(":")
             getattr(import_module(module), function)(settings)
+            sys.stdout.flush()
         except InputError as error:
             _fail(str(error))
             return 2
+        except BrokenPipeError:
+            if not _reader_is_gone():
+                raise
         except KeyboardInterrupt:
-            print("stopped; run the same command again to go on", file=sys.stderr)
+            print("stopped; run the same command again to resume", file=sys.stderr)
             return 130
     return 0
 
 
-def _settings(parser: _Parser, jobs: Mapping[str, Job], arguments: Sequence[str] | None) -> tuple[str, Any]:
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    hints = dict(item for job in jobs.values() for item in _flags(job.settings))
+class _Help(DefaultHelpFormatter):
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Fill each paragraph, but leave commands as they are."""
+        filled = (
+            part if part.startswith("example") else super(_Help, self)._fill_text(part, width, indent)
+            for part in text.split("\n\n")
+        )
+        return "\n\n".join(filled)
+
+
+class _Parser(ArgumentParser):
+    chosen: tuple[str, ...] = ()
+    """Of the outermost parser: the subcommands that the command line names."""
+    positionals: Collection[str] = ()
+    """Of the outermost parser: the positional arguments of that subcommand."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **options)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say what is wrong in one line instead of repeating the usage, and exit with status 2."""
+        message = _plain(message)
+        if self.chosen:  # the outermost parser calls --seed of paint paint.seed
+            message = re.sub(rf"\b{re.escape('.'.join(self.chosen))}\.(\w+)", self._as_typed, message)
+        command = " ".join((self.prog.replace("[options] ", ""), *self.chosen))
+        _fail(_bad_input(ex) or f"{message}; see {command} --help")
+        raise SystemExit(2)
+
+    def _as_typed(self, found: re.Match[str]) -> str:
+        return found[1] if found[1] in ("job", *self.positionals) else f"--{found[1]}"
+
+
+def _add_jobs(parser: _Parser, jobs: Jobs) -> None:
+    commands = parser.add_subcommands(dest="job", metavar="JOB")
+    for name, job in jobs.items():
+        if not isinstance(job, Job):
+            group = _Parser(epilog=_examples(job))
+            commands.add_subcommand(name, group, help=f"one of {', '.join(job)}")
+            _add_jobs(group, job)
+            continue
+        command = _Parser(description=job.settings.__doc__, epilog=_examples(job))
+        command.add_argument("--config", action="config", help="YAML file with settings; flags after it override it")
+        command.add_class_arguments(job.settings, as_positional=True)
+        for action in command._actions:
+            if _several(_positionals(job.settings).get(action.dest)):
+                action.metavar = f"{action.dest} ..."
+        commands.add_subcommand(name, command, help=(job.settings.__doc__ or "").partition("\n")[0])
+
+
+def _examples(job: "Job | Jobs") -> str:
+    commands = _commands(job)
+    if len(commands) > 1:
+        return "\n  ".join(("examples:", *commands))
+    return f"example: {commands[0]}" if commands else ""
+
+
+def _commands(job: "Job | Jobs") -> list[str]:
+    if isinstance(job, Job):
+        return job.examples.splitlines()
+    return [command for each in job.values() for command in _commands(each)]
+
+
+def _read(parser: _Parser, jobs: Jobs, arguments: list[str]) -> tuple[Job, Any]:
+    """The job that the command line names, and its settings."""
+    job: Job | Jobs = jobs
+    depth = 0
+    while not isinstance(job, Job) and depth < len(arguments) and arguments[depth] in job:
+        job = job[arguments[depth]]
+        depth += 1
+    parser.chosen = tuple(arguments[:depth])
+    if not isinstance(job, Job):
+        parser.parse_args(arguments)  # prints the help or says which jobs there are, and exits
+        raise AssertionError("the parser found a job that is not in the mapping")
+    parser.positionals = _positionals(job.settings)
     try:
-        parsed = parser.parse_args(_spelt_out(arguments, hints))
-        job = jobs[parsed.job]
-        values = parser.instantiate(parsed)[parsed.job]
-        return parsed.job, job.settings(**{field.name: values[field.name] for field in fields(job.settings)})
+        values = parser.instantiate(parser.parse_args([*parser.chosen, *_spelled_out(arguments[depth:], job.settings)]))
+        for name in parser.chosen:
+            values = values[name]
+        return job, job.settings(**{field.name: values[field.name] for field in fields(job.settings)})
     except UnicodeDecodeError:
         raise InputError("the settings given with --config are not text; give a YAML file") from None
-    except ValueError as error:  # what jsonargparse makes of the errors that settings raise when they are made
+    except ValueError as error:  # jsonargparse wraps the errors that settings raise when they are made
         lines = [line.strip() for line in str(error).splitlines()]
-        causes = [
-            line[2:] for line in lines if line.startswith("- ") and "Expected a" not in line
-        ]  # of a union's members
+        # For a union it lists an error for each member; those of a wrong type say nothing.
+        causes = [line[2:] for line in lines if line.startswith("- ") and "Expected a" not in line]
         raise InputError(_bad_input(error) or "; ".join(causes) or str(error)) from None
+
+
+def _spelled_out(arguments: Sequence[str], settings: type) -> list[str]:
+    """A job's arguments as jsonargparse reads them.
+
+    Where a setting takes several values, `--records A B` stands for `--records [A,B]`; so do positional arguments.
+    `--dry_run` stands for `--dry_run true`.
+    """
+    groups: list[tuple[str, list[str]]] = [("", [])]
+    for argument in arguments:
+        if argument.startswith("--") or argument == "-h":
+            groups.append((argument, []))
+        else:
+            groups[-1][1].append(argument)
+
+    (_, loose), *flags = groups
+    hints = dict(_flags(settings))
+    spelled: list[str] = []
+    for flag, values in flags:
+        hint = hints.get(flag)
+        if _several(hint):
+            spelled += [flag, *_joined(values, hint)]
+        elif hint is bool and not values:
+            spelled += [flag, "true"]
+        else:
+            own = 0 if "=" in flag else 1
+            spelled += [flag, *values[:own]]
+            loose += values[own:]
+
+    for index, hint in enumerate(_positionals(settings).values()):
+        if _several(hint):
+            loose[index:] = _joined(loose[index:], hint)
+    return [*loose, *spelled]
 
 
 def _flags(settings: type, prefix: str = "--") -> Iterator[tuple[str, Any]]:
@@ -91,45 +203,52 @@ def _flags(settings: type, prefix: str = "--") -> Iterator[tuple[str, Any]]:
         yield prefix + name, hint
 
 
-def _spelt_out(arguments: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
-    """Let `--records A B` stand for `--records [A,B]` where a setting takes several values, and `--dry_run` for
-    `--dry_run true`."""
-    spelt: list[str] = []
-    values: list[str] | None = None
-    write: Callable[[str], str] = str
-    for argument, following in pairwise((*arguments, "--", "--")):
-        if values is not None and (argument.startswith("--") or argument.startswith("[")):
-            spelt += [f"[{', '.join(values)}]"] if values else []
-            values = None
-        if values is not None:
-            values.append(write(argument))
-            continue
-        spelt.append(argument)
-        hint = hints.get(argument)
-        if hint is bool and following.startswith("--"):
-            spelt.append("true")
-        for option in (hint, *get_args(hint)):
-            if get_origin(option) is tuple:
-                values, write = [], _quoted if get_args(option)[0] is str else str
-    return spelt[:-1]
+def _positionals(settings: type) -> dict[str, Any]:
+    """The positional arguments of a job, with the types of their settings."""
+    hints = get_type_hints(settings)
+    required = [field for field in fields(settings) if field.default is field.default_factory is MISSING]
+    return {field.name: hints[field.name] for field in required if not field.kw_only}
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def _several(hint: Any) -> Any:
+    """The type of each value, of a setting that takes several; else None."""
+    tuples = (option for option in (hint, *get_args(hint)) if get_origin(option) is tuple)
+    return next((get_args(option)[0] for option in tuples), None)
+
+
+def _joined(values: Sequence[str], hint: Any) -> list[str]:
+    """Several values as one, in YAML; a list that is given as such stays as it is."""
+    if not values or values[0].startswith("["):
+        return list(values)
+    # YAML would read text such as 2024 or a: b as something else.
+    written = [json.dumps(value, ensure_ascii=False) for value in values] if _several(hint) is str else values
+    return [f"[{', '.join(written)}]"]
 
 
 def _plain(message: str) -> str:
-    """Say in the user's words what jsonargparse says in Python's; an unfamiliar message stays as it is."""
-    message = re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1", message).replace("NoneType", "null")
+    """Replace jsonargparse's Python words by a user's; an unfamiliar message stays as it is."""
+    message = re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1", message)
+    # Of a setting that may hold several values or none, what is wrong with the value that is.
+    message = re.sub(
+        r"Does not validate [^\n]*\n\s+Subtypes: \[tuple\[[^\n]*\n\s+Errors:\s+- (Does not .*?Given value: [^\n]*)\n.*",
+        r"\1",
+        message,
+        flags=re.DOTALL,
+    )
     message = re.sub(
         r"Does not validate against any of the Union subtypes\s+Subtypes: \[(.*?)\]\s+Errors:.*Given value: (.*)",
-        lambda found: f"Expected a {' or '.join(re.split(r', (?![^[]*])', found[1]))}. Got value: {found[2]}",
+        lambda found: f"Expected a {_alternatives(found[1])}. Got value: {found[2]}",
         message,
         flags=re.DOTALL,
     )
     message = re.sub(r"Expected a typing\.Literal\[(.*)\]", r"Expected one of \1", message)
     message = re.sub(r"typing\.Literal\[([^]]*)\]", r"\1", message)
     return re.sub(r'Parser key "([\w.]+)":', r"--\1:", message)
+
+
+def _alternatives(types: str) -> str:
+    """The members of a union, but for null: who does not want to give a setting leaves its flag out."""
+    return " or ".join(kind for kind in re.split(r", (?![^[]*])", types) if kind != "NoneType")
 
 
 def _bad_input(error: BaseException | None) -> str | None:
@@ -141,3 +260,13 @@ def _bad_input(error: BaseException | None) -> str | None:
 
 def _fail(message: str) -> None:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _reader_is_gone() -> bool:
+    """Whether the pipe that broke is our output, because its reader (`| head`) has seen enough; else it is a defect."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        return True
+    return False

@@ -14,7 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from jaxtyping import Float
+from PIL import Image
 
 from sparseshape_jax.errors import InputError
 
@@ -76,6 +79,16 @@ def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Sequen
         writer = csv.DictWriter(file, fieldnames=columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_image(path: str | os.PathLike[str], image: Float[np.ndarray, "h w 3"]) -> None:
+    """Write an RGB image in [0, 1] with 8 bits a channel, all or nothing. NaN is written as 0.
+
+    The file's suffix says which format; PNG loses nothing.
+    """
+    pixels = np.clip(np.nan_to_num(image), 0, 1)
+    with replacing(path) as temporary:
+        Image.fromarray(np.round(pixels * 255).astype(np.uint8)).save(temporary)
 
 
 def _without_nan(value: Any) -> Any:

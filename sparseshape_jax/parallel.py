@@ -1,8 +1,8 @@
-"""Data parallelism by `jax.pmap`: the only module that knows about devices.
+"""Devices and processes: the only module that knows about them. Data parallelism is by `jax.pmap`.
 
-`pmap` is what the project was asked for, and it keeps Top-K local to each device (inside `jit` over sharded arrays,
-`lax.top_k` gathers the whole batch first). It is in maintenance mode in JAX, so nothing outside this module may depend
-on it: callers hand over a function on a batch and get one back.
+`pmap` is what the project was asked for. Since JAX 0.8 it is `jit(shard_map)` underneath, so Top-K stays local to each
+device; inside `jit` over sharded arrays, `lax.top_k` would gather the whole batch first. It is in maintenance mode, so
+nothing outside this module may depend on it: callers hand over a function on a batch and get one back.
 """
 
 import atexit
@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,30 +21,56 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sparseshape_jax.errors import InputError
 
-Function = Callable[[Any, Any], Any]
 
+def map_batch(
+    function: Callable[..., Any], *, shared: Sequence[int] = (), donate: Sequence[int] = ()
+) -> Callable[..., Any]:
+    """Compile `function(*arguments)`, splitting the batch over this process's devices.
 
-def over_devices(function: Function) -> Function:
-    """Compile `function(carry, args)`, splitting the batch over the local devices.
+    All arrays in the arguments and in the result have the batch as their leading axis; images must not depend on each
+    other. A batch that does not divide evenly is filled up with copies of its last image, whose results are dropped.
+    With one device this is `jax.jit`.
 
-    All arrays in `carry`, `args` and the result have the batch as their leading axis; images must not depend on each
-    other. A batch that does not divide evenly is filled up with copies of its last image, whose results are
-    dropped. The carry's memory is reused (donated). With one device this is `jax.jit`.
+    Args:
+        function: what to compile.
+        shared: positions of arguments that all images share, without a batch axis. Large ones should be placed by
+            `place_shared` once, so that calls do not copy them.
+        donate: positions of arguments whose memory the result may reuse.
     """
     devices = jax.local_devices()
     if len(devices) == 1:
-        return jax.jit(function, donate_argnums=0)
-    mapped = jax.pmap(function, devices=devices, donate_argnums=0)
-    # One part on each device, where pmap wants them: what comes of its results may lie elsewhere.
-    apart = NamedSharding(Mesh(np.asarray(devices), ("device",)), PartitionSpec("device"))
-    split = jax.jit(lambda tree: jax.tree.map(lambda array: _split(array, len(devices)), tree), out_shardings=apart)
+        return jax.jit(function, donate_argnums=tuple(donate))
+    split = jax.jit(
+        lambda tree: jax.tree.map(lambda array: _split(array, len(devices)), tree),
+        out_shardings=_one_part_each(devices),
+    )
     merge = jax.jit(lambda tree, batch: jax.tree.map(lambda array: _merge(array, batch), tree), static_argnums=1)
+    compiled: dict[int, Callable[..., Any]] = {}
 
-    def call(carry: Any, args: Any) -> Any:
-        batch = jax.tree.leaves(carry)[0].shape[0]
-        return merge(mapped(*split((carry, args))), batch)
+    def call(*arguments: Any) -> Any:
+        count = len(arguments)
+        if count not in compiled:
+            axes = tuple(None if position in shared else 0 for position in range(count))
+            compiled[count] = jax.pmap(function, in_axes=axes, devices=devices, donate_argnums=tuple(donate))
+        batched = [argument for position, argument in enumerate(arguments) if position not in shared]
+        parts = iter(split(batched))
+        placed = [argument if position in shared else next(parts) for position, argument in enumerate(arguments)]
+        return merge(compiled[count](*placed), jax.tree.leaves(batched)[0].shape[0])
 
     return call
+
+
+def _one_part_each(devices: Sequence[jax.Device]) -> NamedSharding:
+    """One part of the leading axis on each device, where pmap wants it; its results may end up elsewhere."""
+    return NamedSharding(Mesh(np.asarray(devices), ("device",)), PartitionSpec("device"))
+
+
+def place_shared(tree: Any) -> Any:
+    """Copy `tree` to every device of this process once, for the `shared` arguments of `map_batch`."""
+    devices = jax.local_devices()
+    if len(devices) == 1:
+        return jax.device_put(tree, devices[0])
+    return jax.device_put(tree, NamedSharding(Mesh(np.asarray(devices), ("device",)), PartitionSpec()))
 
 
 def _split(array: jax.Array, devices: int) -> jax.Array:
@@ -58,7 +84,7 @@ def _merge(array: jax.Array, batch: int) -> jax.Array:
 
 
 AXIS = "devices"
-"""The axis that `over_all_devices` maps over; what is averaged over it is global."""
+"""The axis that `data_parallel` maps over; what is averaged over it is global."""
 
 
 def start_processes(
@@ -81,13 +107,13 @@ def start_processes(
 
 
 @contextlib.contextmanager
-def one_for_all() -> Iterator[None]:
-    """What fails in here ends this process at once, and so the run: the others wait for it in the next step.
+def abort_together() -> Iterator[None]:
+    """If the body raises, exit this process immediately; the others would otherwise wait for it forever.
 
-    Python's usual end would have JAX wait for them. Does nothing for a single process.
+    Does nothing for a single process.
 
     Raises:
-        InputError: another process has gone.
+        InputError: another process was lost.
     """
     try:
         yield
@@ -109,12 +135,17 @@ def _leave(status: int) -> None:
     os._exit(status)
 
 
-def processes_stop(step: int) -> bool:
-    """Whether all processes stop after so many steps, because one has got SIGTERM; each must ask after every step.
+def should_stop(step: int) -> bool:
+    """Whether all processes must stop after `step`, because one of them received SIGTERM; each asks after every step.
 
     JAX catches the signal once the processes are joined, and has them agree on a step that none has passed.
     """
     return multihost_utils.reached_preemption_sync_point(step)
+
+
+def on_cpu() -> bool:
+    """Whether computations run on a CPU by default. Host code may ask; compiled code has `platform_dependent`."""
+    return jax.default_backend() == "cpu"
 
 
 def this_process() -> tuple[int, int]:
@@ -122,17 +153,26 @@ def this_process() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
+def sum_over_processes(array: np.ndarray) -> np.ndarray:
+    """The sum of an array that every process has, in its own precision; all must call this, with the same shape."""
+    if jax.process_count() == 1:
+        return array
+    # Sent as bytes, because JAX would round float64 to float32.
+    parts = multihost_utils.process_allgather(np.frombuffer(array.tobytes(), np.uint8))
+    return np.frombuffer(parts.tobytes(), array.dtype).reshape(-1, *array.shape).sum(axis=0)
+
+
 def device_count() -> int:
     """Devices of all processes."""
     return jax.device_count()
 
 
-def over_all_devices(function: Callable[[Any, Any, Any], Any], *, donate: bool = False) -> Callable[..., Any]:
+def data_parallel(function: Callable[[Any, Any, Any], Any], *, donate: bool = False) -> Callable[..., Any]:
     """Compile `function(state, batch, shared)` for all devices of all processes, which run it in step.
 
     The state has been through `replicate`; with `donate` its memory is reused. Each process gives its part of the batch
     as arrays (n, …), n a multiple of its devices; `shared` is the same for all. Inside, `lax.pmean(x, AXIS)` averages
-    over all devices. The result has a leading axis of devices, for `first` or another call.
+    over all devices. The result has a leading axis of devices, for `unreplicate` or another call.
     """
     mapped = jax.pmap(function, AXIS, in_axes=(0, 0, None), donate_argnums=(0,) if donate else ())
     local = jax.local_device_count()
@@ -151,6 +191,6 @@ def replicate(tree: Any) -> Any:
     return jax.pmap(lambda copy: copy, AXIS)(copies)
 
 
-def first(tree: Any) -> Any:
+def unreplicate(tree: Any) -> Any:
     """The first device's part of a replicated tree, as NumPy arrays."""
     return jax.tree.map(lambda array: np.asarray(array.addressable_data(0)).reshape(array.shape[1:]), tree)

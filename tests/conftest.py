@@ -1,4 +1,4 @@
-"""Fixtures that reach what the tests compare against, skipping by name where it is not there."""
+"""Settings for all tests, and fixtures with what they compare against. Where that is missing, tests skip by name."""
 
 import os
 from collections.abc import Iterator
@@ -7,6 +7,12 @@ from types import ModuleType
 
 import jax
 import pytest
+from support.packages import require_package
+from support.torch_reference import import_torchvision
+
+# Arrays of different ranks or types meet only where the code says so.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 @pytest.fixture(scope="session")
@@ -22,29 +28,17 @@ def reference_data() -> Path:
 
 @pytest.fixture(scope="session")
 def torch() -> ModuleType:
-    torch = pytest.importorskip("torch", reason="parity: torch is not installed (pip install '.[parity]')")
+    require_package("torch")
+    import torch
+
     torch.set_num_threads(1)  # its threads wait busily, which takes the other workers' cores
     return torch
 
 
 @pytest.fixture(scope="session")
 def torchvision(torch: ModuleType) -> ModuleType:
-    try:
-        import torchvision
-    except ModuleNotFoundError:
-        pytest.skip("parity: torchvision is not installed (pip install '.[parity]')")
-    except RuntimeError:
-        # A torchvision built for CUDA lacks its C++ operators beside a CPU-only torch; its import asks for the
-        # signatures of two of them, which none of the networks here call.
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        torchvision_library.append(library)
-        import torchvision
-    return torchvision
-
-
-torchvision_library: list[object] = []  # the declarations live as long as this object does
+    require_package("torchvision")
+    return import_torchvision(torch)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
-"""The scripts' shared front, with jobs that only write down what they were given."""
+"""The scripts' command line, with jobs that only record what they were given."""
 
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import yaml
 
 from sparseshape_jax.cli import Job, main
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.placement import TopK
+from sparseshape_jax.top_k.spec import TopK
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,8 +39,8 @@ class Paint(Base):
     More about walls.
     """
 
-    colour: Literal["red", "blue"] = "red"
-    """Colour."""
+    color: Literal["red", "blue"] = "red"
+    """Color."""
     walls: tuple[str, ...] = ()
     """Walls."""
     ladder: str | None = None
@@ -57,15 +58,48 @@ class Sand(Base):
     """Sand a floor."""
 
 
+@dataclass(frozen=True)
+class Move:
+    """Move furniture."""
+
+    room: str
+    """Where to."""
+    pieces: tuple[str, ...]
+    """What to move, such as a chair."""
+    van: str = field(kw_only=True)
+    """Van."""
+    careful: bool = False
+    """Whether to wrap it."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Call someone."""
+
+    who: str
+    """Name."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Wait, with nothing to set."""
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Run a command line of the toy script: what its job received, the exit status and what was printed."""
     received: list[Any] = []
-    toy = SimpleNamespace(paint=received.append, sand=received.append)
+    toy = SimpleNamespace(paint=received.append, record=received.append)
     monkeypatch.setitem(sys.modules, "toy_jobs", toy)
     jobs = {
         "paint": Job(Paint, "toy_jobs:paint", examples="house.py paint --seed 1"),
-        "sand": Job(Sand, "toy_jobs:sand"),
+        "sand": Job(Sand, "toy_jobs:record"),
+        "move": Job(Move, "toy_jobs:record", examples="house.py move attic chair\nhouse.py move cellar table shelf"),
+        "help": {
+            "call": Job(Call, "toy_jobs:record", examples="house.py help call Ada"),
+            "wait": Job(Wait, "toy_jobs:record"),
+            "more": {"paint": Job(Paint, "toy_jobs:record")},
+        },
     }
 
     def run(*arguments: str, job: Any = None) -> SimpleNamespace:
@@ -112,7 +146,7 @@ def test_a_switch_needs_no_value(run):
 def test_flags(run):
     settings = run(
         "paint",
-        "--colour",
+        "--color",
         "blue",
         "--seed=3",
         "--ladder",
@@ -124,7 +158,7 @@ def test_flags(run):
         "--topk.blend",
         "1",
     ).settings
-    assert settings == Paint(colour="blue", seed=3, ladder="tall", dry=True, topk=TopK(keep="rest", blend=1.0))
+    assert settings == Paint(color="blue", seed=3, ladder="tall", dry=True, topk=TopK(keep="rest", blend=1.0))
 
 
 @pytest.mark.parametrize(
@@ -155,10 +189,32 @@ def test_several_values(run, arguments, expected):
 
 def test_settings_from_a_file_and_flags_over_them(run, tmp_path):
     path = tmp_path / "paint.yaml"
-    path.write_text("colour: blue\nseed: 4\nfractions: [1.0, {fraction: 0.1}]\ntopk:\n  after: [pool1]\n")
-    expected = {"colour": "blue", "fractions": (1.0, TopK(0.1)), "topk": TopK(after=("pool1",))}
+    path.write_text("color: blue\nseed: 4\nfractions: [1.0, {fraction: 0.1}]\ntopk:\n  after: [pool1]\n")
+    expected = {"color": "blue", "fractions": (1.0, TopK(0.1)), "topk": TopK(after=("pool1",))}
     assert run("paint", "--config", str(path)).settings == Paint(seed=4, **expected)
     assert run("paint", "--config", str(path), "--seed", "5").settings == Paint(seed=5, **expected)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["attic", "chair", "a: b", "--van", "red"],
+        ["--van", "red", "attic", "chair", "a: b"],
+        ["--van=red", "attic", "chair", "a: b"],
+        ["attic", "[chair, 'a: b']", "--van", "red"],
+        ["attic", "--van", "red", "chair", "a: b"],
+    ],
+    ids=" ".join,
+)
+def test_settings_without_a_default_are_positional(run, arguments):
+    assert run("move", *arguments).settings == Move("attic", ("chair", "a: b"), van="red")
+    assert run("move", *arguments, "--careful").settings == Move("attic", ("chair", "a: b"), van="red", careful=True)
+
+
+def test_groups_of_jobs(run):
+    assert run("help", "call", "Ada").settings == Call("Ada")
+    assert run("help", "wait").settings == Wait()
+    assert run("help", "more", "paint", "--walls", "north", "--dry").settings == Paint(walls=("north",), dry=True)
 
 
 def test_print_config_reads_back(run, tmp_path):
@@ -174,6 +230,14 @@ def test_print_config_reads_back(run, tmp_path):
     [
         ([], "job.*paint,sand"),
         (["pain"], "invalid choice: 'pain'.*paint.*sand"),
+        (["help"], r'expected "job" to be one of \{call,wait,more\}.*; see .*help --help'),
+        (["help", "cal"], "invalid choice: 'cal'.*call.*wait"),
+        (["help", "call"], "required: who; see .*help call --help"),
+        (["help", "call", "Ada", "Bob"], "unrecognized arguments: Bob; see .*help call --help"),
+        (["help", "wait", "--who", "Ada"], "unrecognized arguments: --who Ada"),
+        (["move"], "required: room, pieces, --van; see .*move --help"),
+        (["move", "attic", "--van", "red"], "required: pieces"),
+        (["move", "attic", "chair"], "required: --van; see .*move --help"),
         (["paint", "--sed", "1"], "unrecognized arguments: --sed 1; see .*paint --help"),
         (["paint", "--see", "1"], "unrecognized arguments: --see 1"),  # short for nothing
         (["paint", "north"], "unrecognized arguments: north"),
@@ -181,14 +245,14 @@ def test_print_config_reads_back(run, tmp_path):
         (["paint", "--walls"], "--walls: expected one argument"),
         (["paint", "--seed", "x"], "--seed: Expected a int. Got value: x; see .*paint --help"),
         (["paint", "--dry", "maybe"], "--dry: Expected a bool. Got value: maybe"),
-        (["paint", "--colour", "green"], "--colour: Expected one of 'red', 'blue'. Got value: green"),
+        (["paint", "--color", "green"], "--color: Expected one of 'red', 'blue'. Got value: green"),
         (["paint", "--fractions", "nan"], "--fractions: Expected a float or TopK. Got value: nan"),
         (["paint", "--fractions", "@"], r"--fractions: Expected a tuple. Got value: \[@\]"),
         (["paint", "--fractions", "2024-01-01"], "--fractions: Expected a float or TopK. Got value: 2024-01-01"),
         (["paint", "--fractions", "[{fraktion: 0.2}]"], "'fraktion' is not accepted"),
-        (["paint", "--fractions", "[{fraction: 2}]"], r"the keep fraction is 2.0; it must lie in \(0, 1\]"),
+        (["paint", "--fractions", "[{fraction: 2}]"], r"the keep fraction is 2.0; it must be in \(0, 1\]"),
         (["paint", "--fractions", "[{fraction: 0.2, keep: some}]"], "keep.*'some|keep.*some"),
-        (["paint", "--topk.fraction", "-1"], r"the keep fraction is -1.0; it must lie in \(0, 1\]"),
+        (["paint", "--topk.fraction", "-1"], r"the keep fraction is -1.0; it must be in \(0, 1\]"),
         (["paint", "--topk.fraction", ".nan"], "the keep fraction is nan"),
         (["paint", "--seed", "-1"], "seed is -1; it must be at least 0"),
         (["paint", "--config", "missing.yaml"], r"--config: File does not exist: .*missing\.yaml"),
@@ -204,7 +268,7 @@ def test_bad_flags_are_answered_in_one_line(run, arguments, message):
     [
         (b"sed: 1", "'paint' does not accept option 'sed'"),
         (b"topk:\n  fractoin: 0.2", r"topk\.fractoin"),
-        (b"topk:\n  fraction: 2", r"the keep fraction is 2.0; it must lie in \(0, 1\]"),
+        (b"topk:\n  fraction: 2", r"the keep fraction is 2.0; it must be in \(0, 1\]"),
         (b"seed: -1", "seed is -1"),
         (b"seed: [", "Problems parsing config"),
         (b"- 1", "Unexpected config"),
@@ -226,12 +290,44 @@ def test_bad_input_that_the_job_finds(run):
     assert (result.status, result.err) == (2, "error: no wall here\n")
 
 
-def test_a_stopped_job_says_how_to_go_on(run):
+def test_a_stopped_job_says_how_to_resume(run):
     def job(_: Paint) -> None:
         raise KeyboardInterrupt
 
     result = run("paint", job=job)
-    assert (result.status, result.err) == (130, "stopped; run the same command again to go on\n")
+    assert (result.status, result.err) == (130, "stopped; run the same command again to resume\n")
+
+
+@pytest.mark.parametrize("lines", [1, 10_000], ids=["when it ends", "while it prints"])
+def test_a_reader_that_has_seen_enough(tmp_path, lines):
+    """As `| head` does: the reading end of the pipe is closed."""
+    (tmp_path / "talk.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from sparseshape_jax.cli import Job, main\n"
+        "@dataclass\n"
+        "class Talk:\n"
+        "    'Talk.'\n"
+        "def talk(_):\n"
+        f"    for _ in range({lines}): print('a long line of text')\n"
+        "if __name__ == '__main__': raise SystemExit(main('', {'talk': Job(Talk, 'talk:talk')}))\n"
+    )
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "talk.py", "talk"]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, stdout=writes, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_pipes_that_break_elsewhere_are_defects(run):
+    def job(_: Paint) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run("paint", job=job)
 
 
 def test_warnings_are_one_line_each(run):
@@ -256,22 +352,53 @@ def test_help_says_what_the_docstrings_say(run):
     assert overall.status == 0
     assert "Look after a house." in overall.out
     assert "Paint a wall." in overall.out
+    assert "one of call, wait, more" in overall.out
+    assert "\n  house.py paint --seed 1\n  house.py move attic chair\n" in overall.out
     of_job = run("paint", "--help")
     assert of_job.status == 0
     assert "rhubarb" in of_job.out
     assert "example: house.py paint --seed 1" in of_job.out
+    positional = run("move", "--help")
+    assert re.search(r"room +Where to\.", positional.out)
+    assert re.search(r"pieces \.\.\. +What to move, such as a chair\.", positional.out)
+    assert "examples:\n  house.py move attic chair\n  house.py move cellar table shelf\n" in positional.out
+    of_group = run("help", "--help")
+    assert of_group.status == 0
+    assert "Call someone." in of_group.out
+    assert "example: house.py help call Ada" in of_group.out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["shape-bias", "--help"], ["accuracy", "--help"]], ids=" ".join)
-def test_help_of_evaluate_starts_no_jax(arguments):
+HEAVY = {"jax", "jaxlib", "flax", "optax", "orbax", "numpy", "PIL", "matplotlib", "grain", "skimage", "tqdm"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate.py"],
+        ["evaluate.py", "shape-bias"],
+        ["evaluate.py", "accuracy"],
+        ["evaluate.py", "sweep"],
+        ["synthesize.py"],
+        ["synthesize.py", "texture"],
+        ["train.py"],
+        ["train.py", "classifier"],
+        ["sparseshape_jax.weights"],
+        ["sparseshape_jax.weights", "convert"],
+    ],
+    ids=" ".join,
+)
+def test_help_starts_no_jax(command):
     script = (
         "import runpy, sys\n"
-        "try:\n    runpy.run_path('evaluate.py', run_name='__main__')\n"
+        "name = sys.argv.pop(1)\n"
+        "run = runpy.run_path if name.endswith('.py') else runpy.run_module\n"
+        "try:\n    run(name, run_name='__main__')\n"
         "except SystemExit as stop:\n    assert not stop.code\n"
-        "print('imported:', *sorted({'jax', 'flax', 'matplotlib', 'grain', 'numpy'} & set(sys.modules)))\n"
+        f"print('imported:', *sorted({HEAVY!r} & set(sys.modules)))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "imported:"
-    assert "shape-bias" in done.stdout or "--fractions" in done.stdout
+    assert "--config" in done.stdout or "subcommands:" in done.stdout
+    assert "example" in done.stdout

@@ -2,9 +2,11 @@
 
 import re
 import runpy
+from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,59 +14,82 @@ import pytest
 import yaml
 from flax import nnx
 
-from sparseshape_jax import models
-from sparseshape_jax.classification.config import Classification
+from sparseshape_jax import models, output
+from sparseshape_jax.classifier.config import TrainClassifierConfig
+from sparseshape_jax.classifier.network import build_options
+from sparseshape_jax.classifier.sparsity import top_k_specs
 from sparseshape_jax.cli import main
-from sparseshape_jax.placement import PRESETS, place
-from sparseshape_jax.training.config import Classifier
-from sparseshape_jax.training.network import options
-from sparseshape_jax.weights.catalogue import CATALOGUE
+from sparseshape_jax.evaluation.config import ClassificationConfig
+from sparseshape_jax.top_k.placement import place
+from sparseshape_jax.weights.catalog import CATALOG
 
 ROOT = Path(__file__).parents[1]
 PRESET_FILES = sorted((ROOT / "configs").glob("*/*.yaml"))
-JOBS = {
-    name: job
-    for script in ("evaluate.py", "synthesize.py", "train.py")
-    for name, job in runpy.run_path(str(ROOT / script))["JOBS"].items()
-}
+JOBS = {script: runpy.run_path(str(ROOT / script))["JOBS"] for script in ("evaluate.py", "synthesize.py", "train.py")}
+each_preset = pytest.mark.parametrize("path", PRESET_FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
 
-def settings(path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
-    """What the job is given by `--config path`."""
-    job = path.parent.name.replace("_", "-")
-    module, _, function = JOBS[job].function.partition(":")
-    received: list[object] = []
-    monkeypatch.setattr(import_module(module), function, received.append)
-    assert main("", JOBS, [job, "--config", str(path)]) == 0
+def command(path: Path) -> tuple[str, str, list[str]]:
+    """Script, job and flags after `--config` of the command that the preset opens with."""
+    found = re.search(r"^# Command: +python (\S+\.py) (\S+) --config (\S+)(.*)", path.read_text(encoding="utf-8"), re.M)
+    assert found
+    script, job, config, more = found.groups()
+    assert ROOT / config == path
+    return script, job, more.split()
+
+
+def settings(monkeypatch: pytest.MonkeyPatch, script: str, job: str, *flags: str) -> Any:
+    """What a job is given by a command."""
+    module, _, function = JOBS[script][job].function.partition(":")
+    received: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module(module), function, received.append)
+        assert main("", JOBS[script], [job, *flags]) == 0
     return received[0]
 
 
-@pytest.mark.parametrize("path", PRESET_FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_preset_is_understood(path, monkeypatch):
+def changed(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as plain values, with those that are given in place of the defaults."""
+    return {**defaults} | {
+        name: changed(defaults[name], value) if isinstance(value, Mapping) and defaults.get(name) else value
+        for name, value in given.items()
+    }
+
+
+@each_preset
+def test_every_preset_changes_what_it_says(path, monkeypatch):
+    script, job, flags = command(path)
     given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    received = settings(path, monkeypatch)
-    assert given, "a preset that sets nothing"
-    for name in given:
-        assert hasattr(received, name)
-    if isinstance(received, Classification):
-        entry = CATALOGUE[received.model]
+    received = settings(monkeypatch, script, job, "--config", str(path), *flags)
+    defaults = settings(monkeypatch, script, job, *flags)
+    assert output.plain(received) == changed(output.plain(defaults), given)
+    assert received != defaults
+
+
+@each_preset
+def test_every_preset_fits_its_network(path, monkeypatch):
+    script, job, flags = command(path)
+    received = settings(monkeypatch, script, job, "--config", str(path), *flags)
+    if isinstance(received, ClassificationConfig):
+        entry = CATALOG[received.model]
         network = nnx.eval_shape(lambda: models.build(entry.architecture, rngs=nnx.Rngs(0)))
-        assert received.topk.after == PRESETS[entry.architecture]
+        assert received.topk.after == models.architecture(entry.architecture).top_k_after
         for (spec,) in received.sparsities():
             assert set(place(spec, network)) == (set() if spec.is_identity else set(spec.after))
-    if isinstance(received, Classifier):
-        build = partial(models.build, received.model, **options(received, 10))
+    if isinstance(received, TrainClassifierConfig):
+        build = partial(models.build, received.model, **build_options(received, 10))
         network = nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0)))
-        expected = {name for spec in received.top_ks if not spec.is_identity for name in spec.after}
-        assert set(place(received.top_ks, network)) == expected
+        specs = top_k_specs(received, network)
+        expected = {name for spec in specs if not spec.is_identity for name in spec.after}
+        assert set(place(specs, network)) == expected
         side = received.data.image_size
         pixels = jax.ShapeDtypeStruct((2, side, side, 3), np.float32)
         logits = nnx.eval_shape(lambda network, pixels: network(pixels), network, pixels)
         assert logits.shape == (2, 10)
-        assert received.init_from is None or CATALOGUE[received.init_from].architecture == received.model
+        assert received.init_from is None or CATALOG[received.init_from].architecture == received.model
 
 
-@pytest.mark.parametrize("path", PRESET_FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@each_preset
 def test_every_preset_opens_with_command_hardware_and_result(path):
     comments = []
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -72,9 +97,9 @@ def test_every_preset_opens_with_command_hardware_and_result(path):
             break
         comments.append(line)
     text = "\n".join(comments)
-    command = re.search(r"# Command: +python (\S+\.py) (\S+) --config (\S+)", text)
-    assert command, text
-    script, job, config = command.groups()
+    found = re.search(r"# Command: +python (\S+\.py) (\S+) --config (\S+)", text)
+    assert found, text
+    script, job, config = found.groups()
     assert (ROOT / script).is_file()
     assert job == path.parent.name.replace("_", "-")
     assert ROOT / config == path

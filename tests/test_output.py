@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from sparseshape_jax import output
 from sparseshape_jax.errors import InputError
@@ -110,6 +112,35 @@ def test_csv_has_the_columns_asked_for(tmp_path):
     assert path.read_bytes() == b'name,n\n"a, b",1\nc,0.5\n'
     with path.open(newline="") as file:
         assert [row["n"] for row in csv.DictReader(file)] == ["1", "0.5"]
+
+
+class TestImages:
+    def test_values_are_rounded_to_8_bits(self, tmp_path):
+        image = np.linspace(0, 1, 4 * 5 * 3, dtype=np.float32).reshape(4, 5, 3)
+        output.write_image(tmp_path / "new" / "x.png", image)
+        assert names(tmp_path / "new") == ["x.png"]
+        with Image.open(tmp_path / "new" / "x.png") as file:
+            assert (file.mode, file.size) == ("RGB", (5, 4))
+            np.testing.assert_array_equal(np.asarray(file), np.round(image * 255))
+
+    def test_what_no_pixel_can_have_is_brought_into_range(self, tmp_path):
+        row = np.array([math.nan, -0.5, 1.5, math.inf, -math.inf, 0.5])
+        output.write_image(tmp_path / "x.png", row.reshape(1, 2, 3))
+        with Image.open(tmp_path / "x.png") as file:
+            assert np.asarray(file).ravel().tolist() == [0, 0, 255, 255, 0, 128]
+
+    def test_a_failed_write_leaves_the_old_file(self, tmp_path, monkeypatch):
+        output.write_image(tmp_path / "x.png", np.zeros((2, 2, 3)))
+        before = (tmp_path / "x.png").read_bytes()
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Image.Image, "save", full)
+        with pytest.raises(InputError, match=r"cannot write .*x\.png \(No space left on device\)"):
+            output.write_image(tmp_path / "x.png", np.ones((2, 2, 3)))
+        assert (tmp_path / "x.png").read_bytes() == before
+        assert names(tmp_path) == ["x.png"]
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Images, folders and stimuli: from files to arrays in [0, 1]."""
+"""Images from folders and data sets: the protocol, decoding, augmentation, batches."""

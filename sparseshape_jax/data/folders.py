@@ -1,5 +1,10 @@
-"""Folders of images, and the ImageNet class that each image belongs to."""
+"""Folders of images: flat, with one folder per class, or with ImageNet's classes by id or number.
 
+Links are followed, as in torchvision: subsets of ImageNet are often made of them. Hidden files and folders are left
+out.
+"""
+
+import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -7,17 +12,20 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from sparseshape_jax.data.images import is_image
+import numpy as np
+from jaxtyping import Int
+from PIL import Image
+
+from sparseshape_jax.data.decoding import is_image, read_image
+from sparseshape_jax.data.images import Images, LabeledImages, refuse_others, select_classes
 from sparseshape_jax.errors import InputError
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All images below `folder`, sorted; endings count in any case, hidden files and folders do not count.
-
-    Links to folders are followed, as torchvision does: subsets of ImageNet are often made of them.
+    """All images below `folder`, sorted. File name endings may be in upper or lower case.
 
     Raises:
-        InputError: the folder is missing, or there is no image in it.
+        InputError: the folder is missing or has no images.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}" if not folder.exists() else f"{folder} is not a folder")
@@ -36,46 +44,144 @@ def wordnet_ids() -> tuple[str, ...]:
     return tuple(files("sparseshape_jax.data").joinpath("imagenet_wordnet_ids.txt").read_text("ascii").split())
 
 
-def imagenet_labels(folder: Path) -> tuple[list[Path], list[int]]:
-    """Images and their ImageNet class indices, 0 to 999.
+class Folder(Images):
+    """Image files below one folder, at any depth.
 
-    The class is read from the class folder, the first one below `folder`: its WordNet id (`n01440764`) or the number
-    that it starts with (`0`, `0000_tench`). Images directly in `folder` carry it in their own names.
+    Args:
+        root: the folder.
+        paths: the files; by default all below `root`, sorted.
+
+    Raises:
+        InputError: a missing or empty folder.
+    """
+
+    def __init__(self, root: Path, paths: Sequence[Path] | None = None) -> None:
+        self.name, self.root = str(root), root
+        self.paths = image_files(root) if paths is None else list(paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def image(self, index: int) -> Image.Image:
+        return read_image(self.paths[index])
+
+    def describe(self, index: int) -> str:
+        return str(self.paths[index])
+
+    def key(self, index: int) -> str:
+        return self.paths[index].relative_to(self.root).as_posix()
+
+    def signature(self) -> str:
+        digest = hashlib.sha256()
+        for index, path in enumerate(self.paths):
+            try:
+                found = path.stat()
+                file = f"{found.st_size}\0{found.st_mtime_ns}"
+            except OSError:  # a broken link, which is an error only when it is read
+                file = "missing"
+            digest.update(f"{self.key(index)}\0{file}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+class ClassFolder(Folder, LabeledImages):
+    """Images in class folders, `<root>/<class>/…`.
+
+    Args:
+        root: the folder that has the class folders.
+        classes: which classes, in the order of their labels; images of others are left out. Default: all, sorted.
+        allow_missing: `classes` are those of another set, and some of them may have no images here.
+        only_these: refuse folders of other classes instead of leaving them out.
+
+    Raises:
+        InputError: no class folders, images outside of them, missing classes, or an empty class folder.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        classes: tuple[str, ...] | None = None,
+        *,
+        allow_missing: bool = False,
+        only_these: bool = False,
+    ) -> None:
+        if not root.is_dir():
+            raise InputError(f"there is no folder {root}" if not root.exists() else f"{root} is not a folder")
+        there = _visible_folders(root)
+        if loose := next((path for path in sorted(root.iterdir()) if is_image(path) and path.is_file()), None):
+            raise InputError(f"{loose} is not in a class folder; move it to {root}/<class>/, or remove it")
+        if not there:
+            raise InputError(f"there are no class folders in {root}; images belong in {root}/<class>/")
+        if only_these and classes is not None:
+            refuse_others(str(root), there, classes)
+        self.classes = select_classes(str(root), there, classes, allow_missing)
+        paths: list[Path] = []
+        labels: list[int] = []
+        for label, name in enumerate(self.classes):
+            if name not in there:
+                continue
+            try:
+                own = image_files(root / name)
+            except InputError:
+                raise InputError(
+                    f"the class folder {root / name} has no images; put some there, or remove it"
+                ) from None
+            paths += own
+            labels += [label] * len(own)
+        super().__init__(root, paths)
+        self._labels = np.asarray(labels, np.int32)
+
+    @property
+    def labels(self) -> Int[np.ndarray, " n"]:
+        return self._labels
+
+
+class ImageNetFolder(Folder, LabeledImages):
+    """Images with their ImageNet class indices, 0 to 999, as labels; `classes` are the WordNet ids.
+
+    The class is read from the class folder, the first one below `root`: its WordNet id (`n01440764`) or the number that
+    it starts with (`0`, `0000_tench`). Images directly in `root` carry it in their own names.
 
     Raises:
         InputError: a missing or empty folder, or a name from which no class can be read.
     """
-    paths, labels = image_files(folder), []
-    indices = {wordnet_id: index for index, wordnet_id in enumerate(wordnet_ids())}
-    for path in paths:
-        name = path.relative_to(folder).parts[0]
-        if (wordnet_id := re.match(r"n\d{8}(?!\d)", name)) and wordnet_id[0] in indices:
-            labels.append(indices[wordnet_id[0]])
-        elif (number := re.match(r"\d+", name)) and int(number[0]) < len(indices):
-            labels.append(int(number[0]))
-        else:
-            raise InputError(
-                f"no ImageNet class can be read from {name!r} in {folder};"
-                " class folders are named by WordNet id (n01440764) or start with a class index from 0 to 999"
-            )
-    return paths, labels
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.classes = wordnet_ids()
+        indices = {wordnet_id: index for index, wordnet_id in enumerate(self.classes)}
+        labels = []
+        for path in self.paths:
+            name = path.relative_to(root).parts[0]
+            if (wordnet_id := re.match(r"n\d{8}(?!\d)", name)) and wordnet_id[0] in indices:
+                labels.append(indices[wordnet_id[0]])
+            elif (number := re.match(r"\d+", name)) and int(number[0]) < len(indices):
+                labels.append(int(number[0]))
+            else:
+                raise InputError(
+                    f"no ImageNet class can be read from {name!r} in {root};"
+                    " class folders are named by WordNet id (n01440764) or start with a class index from 0 to 999"
+                )
+        self._labels = np.asarray(labels, np.int32)
+
+    @property
+    def labels(self) -> Int[np.ndarray, " n"]:
+        return self._labels
 
 
-def class_labels(folder: Path, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
-    """Images in class folders, `<folder>/<class>/…`, and the position in `classes` of each one's class.
+def _visible_folders(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
-    Not every class must be there.
+
+def split_folder(source: Path, split: str) -> Path:
+    """The folder of one split, `<source>/<split>`.
 
     Raises:
-        InputError: a missing or empty folder, or images outside the folders of `classes`.
+        InputError: it does not exist; the message lists the folders that do.
     """
-    paths, labels = image_files(folder), {name: label for label, name in enumerate(classes)}
-    names = [path.relative_to(folder).parts[0] for path in paths]
-    if strange := sorted(set(names) - labels.keys()):
-        shown = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
-        known = ", ".join(classes[:10]) + (", …" if len(classes) > 10 else "")
-        raise InputError(
-            f"{folder} holds {shown}, not among the {len(classes)} classes that the weights know ({known});"
-            " give the folder with those class folders in it"
-        )
-    return paths, [labels[name] for name in names]
+    root = source / split
+    if root.is_dir():
+        return root
+    if not source.is_dir():
+        raise InputError(f"there is no folder {source}")
+    there = ", ".join(_visible_folders(source)) or "none"
+    raise InputError(f"{source} has no folder {split!r} (its folders: {there}); images belong in {root}/<class>/")

@@ -1,119 +1,101 @@
-"""From an image file to pixels, as torchvision does it on PIL images; equal to the last bit, as PIL does the work."""
+"""The one protocol for images: by index, decoded when asked for, with labels where there are any.
 
-import contextlib
-import threading
-import warnings
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
+Folders (`data.folders`), data sets of TensorFlow Datasets (`data.tfds`) and stimuli (`stimuli.cue_conflict`) implement
+it. `data.open` opens the first two from what a user gives.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from jaxtyping import Int
+from PIL import Image
 
-from sparseshape_jax.data.preprocessing import Preprocessing
 from sparseshape_jax.errors import InputError
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Lower-case endings of what counts as an image file."""
+
+class Images(Protocol):
+    """Images by index, from 0. They are decoded when asked for, in any thread."""
+
+    name: str
+    """What messages call the set: a folder, or tfds:NAME/split."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> Image.Image:
+        """Decode an image to 8-bit RGB.
+
+        Raises:
+            InputError: it cannot be decoded; the message names it.
+        """
+
+    def describe(self, index: int) -> str:
+        """Where an image comes from: its path, or `record 17 of tfds:NAME/split`."""
+
+    def key(self, index: int) -> str:
+        """The image's name in the set: its path below the folder, or its record. Moving the set does not change it."""
+
+    def signature(self) -> str:
+        """A text that changes whenever the set does, as far as names, sizes and times of files show it."""
 
 
-def is_image(path: Path) -> bool:
-    """Whether `path` is named like an image (in any case) and is not a hidden file."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+class LabeledImages(Images, Protocol):
+    """Images, each of one class."""
+
+    classes: tuple[str, ...]
+    """Class names; a label is the position of its name here."""
+
+    @property
+    def labels(self) -> Int[np.ndarray, " n"]:
+        """All labels, int32."""
+
+    def example(self, index: int) -> tuple[Image.Image, int]:
+        """An image and its label; raises as `image` does."""
+        return self.image(index), int(self.labels[index])
 
 
-def read_image(path: Path, *, upright: bool = False) -> Image.Image:
-    """Decode a file to an 8-bit RGB picture.
+class Experiment(Images, Protocol):
+    """Images that were made for an experiment with the 16 categories (`observers.categories`)."""
 
-    Grey is spread over three channels, 16-bit grey is scaled to 8 bits, and transparent pixels are laid on white. Where
-    torchvision differs: it clips 16-bit values and drops the transparency without blending.
+    categories: tuple[str, ...]
+    """The category of each image that counts as correct: its shape's, where shape and texture differ."""
+    textures: tuple[str | None, ...]
+    """The category of each image's texture, where the experiment sets one."""
+    conditions: tuple[str, ...]
+    """The experimental condition of each image; "0" where there is only one."""
 
-    Args:
-        path: the file.
-        upright: turn the picture as its EXIF orientation says. Measurements leave it, as torchvision does.
+
+def generator(images: Images, index: int, seed: int) -> np.random.Generator:
+    """The source of randomness for one image: it depends on the image's name in its set and on `seed` alone."""
+    digest = hashlib.sha256(images.key(index).encode("utf-8", "surrogateescape")).digest()
+    return np.random.default_rng([seed, *digest])
+
+
+def select_classes(
+    name: str, there: Sequence[str], wanted: tuple[str, ...] | None, allow_missing: bool
+) -> tuple[str, ...]:
+    """The classes to use of those that the set called `name` has.
 
     Raises:
-        InputError: the file is missing, truncated, too large to be safe, or no image.
+        InputError: a wanted class is missing; with `allow_missing`, all of them are.
     """
-    return decode(path, str(path), upright=upright)
+    if wanted is None:
+        return tuple(there)
+    missing = [each for each in wanted if each not in there]
+    if missing and (not allow_missing or len(missing) == len(wanted)):
+        shown = ", ".join(there[:20]) + (f", … ({len(there)} in all)" if len(there) > 20 else "")
+        which = f"none of the classes {', '.join(wanted[:20])}" if allow_missing else f"no class {', '.join(missing)}"
+        raise InputError(f"{name} has {which}; it has {shown}")
+    return wanted
 
 
-def decode(source: Path | BinaryIO, name: str, *, upright: bool = False) -> Image.Image:
-    """Decode what `source` holds, which messages call `name`; otherwise as `read_image`."""
-    try:
-        with _metadata_warnings_ignored():
-            file = Image.open(source)
-        with file:
-            file.load()
-            if not upright:
-                return _to_rgb(file)
-            with _metadata_warnings_ignored():
-                return _to_rgb(ImageOps.exif_transpose(file))
-    except FileNotFoundError:
-        raise InputError(f"there is no image {name}") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise InputError(f"{name} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
-    except UnidentifiedImageError:
-        raise InputError(f"{name} is not an image, or is damaged; replace or remove it") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what PIL's decoders raise on damaged files
-        raise InputError(f"{name} cannot be decoded ({error}); replace or remove it") from None
-
-
-_filters = threading.Lock()
-
-
-@contextlib.contextmanager
-def _metadata_warnings_ignored() -> Iterator[None]:
-    """Metadata that PIL cannot parse does not touch the pixels; a picture that may exhaust the memory is an error.
-
-    `catch_warnings` swaps filters that all threads share, so the loader's threads come here one at a time. They decode
-    outside.
-    """
-    with _filters, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of unknown range")
-    if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.float64)
-        return Image.fromarray(np.clip(np.round(wide / 257), 0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def resize_short_side(image: Image.Image, size: int) -> Image.Image:
-    """Resize so that the short side has `size` pixels: bilinear, antialiased; torchvision's `Resize(size)`."""
-    width, height = image.size
-    short, long = min(width, height), max(width, height)
-    if short == size:
-        return image
-    other = int(size * long / short)
-    return image.resize((size, other) if width <= height else (other, size), Image.Resampling.BILINEAR)
-
-
-def centre_crop(image: Image.Image, size: int) -> Image.Image:
-    """The central `size`×`size` pixels, black beyond the edge; torchvision's `CenterCrop(size)`."""
-    left, top = (
-        # torchvision rounds half a pixel to even where it cuts, and down where it pads.
-        round((extent - size) / 2) if extent >= size else -((size - extent) // 2)
-        for extent in image.size
-    )
-    return image.crop((left, top, left + size, top + size))
-
-
-def prepare(picture: Path | Image.Image, preprocessing: Preprocessing) -> UInt8[np.ndarray, "crop crop 3"]:
-    """Decode (a file), resize and crop for a network; a picture that already has the crop's size is left as it is.
-
-    The exception is for stimuli, which are made at the networks' input size: model-vs-human feeds them unresized too.
-    """
-    image = picture if isinstance(picture, Image.Image) else read_image(picture)
-    if image.size != (preprocessing.crop, preprocessing.crop):
-        image = centre_crop(resize_short_side(image, preprocessing.resize), preprocessing.crop)
-    return np.asarray(image)
+def refuse_others(name: str, there: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise `InputError` if the set called `name` has classes beyond `wanted`, those that the weights know."""
+    if strange := sorted(set(there) - set(wanted)):
+        shown = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
+        known = ", ".join(wanted[:10]) + (", …" if len(wanted) > 10 else "")
+        raise InputError(
+            f"{name} holds {shown}, not among the {len(wanted)} classes that the weights know ({known});"
+            " give images of those classes only"
+        )

@@ -11,36 +11,45 @@ from jaxtyping import Int
 from PIL import Image
 from tqdm import tqdm
 
-from sparseshape_jax.data.images import decode
-from sparseshape_jax.data.labelled import Labelled, select_classes
+from sparseshape_jax.data.decoding import decode
+from sparseshape_jax.data.images import LabeledImages, refuse_others, select_classes
 from sparseshape_jax.errors import InputError
 
 _CHUNK = 1024
-"""Records that are read at once when only their labels are wanted."""
+"""How many records are read at once when only their labels are wanted."""
 
 
-class Records(Labelled):
+class TfdsImages(LabeledImages):
     """One split of a prepared data set whose records have an `image` and a class `label`.
 
-    The labels stand in the records, beside the pictures: choosing classes, or asking for all `labels`, reads the whole
-    split once.
+    The labels are stored with the images, so choosing classes, or asking for all `labels`, reads the whole split once.
 
     Args:
         source: NAME, NAME/CONFIG, NAME:VERSION, looked up in TFDS_DATA_DIR (else ~/tensorflow_datasets); or the folder
             that has the data set's dataset_info.json.
         split: a split, or part of one in TFDS's notation: `train[:90%]`.
-        classes: which classes; those of all other records are left out. Default: all, in the data set's order.
+        classes: which classes; records of others are left out. Default: all, in the data set's order.
         allow_missing: whether some of `classes` may be missing from the data set.
+        only_these: refuse a data set with other classes instead of leaving their records out.
 
     Raises:
-        InputError: tensorflow-datasets is not installed; the data set or split is not there, or prepared in a format
-            that allows no access by index; a feature or class is missing.
+        InputError: tensorflow-datasets is not installed; the data set or split is missing, or prepared in a format that
+            cannot be read by index; a feature or class is missing.
     """
 
-    def __init__(self, source: str, split: str, classes: tuple[str, ...] | None, allow_missing: bool) -> None:
+    def __init__(
+        self,
+        source: str,
+        split: str,
+        classes: tuple[str, ...] | None = None,
+        *,
+        allow_missing: bool = False,
+        only_these: bool = False,
+    ) -> None:
         builder = _builder(source)
         info = builder.info
         self.name = f"tfds:{source}/{split}"
+        self._version = str(info.full_name)
         splits = ", ".join(info.splits)
         if not split:
             raise InputError(f"tfds:{source} is read by split, and none was given; it has {splits}")
@@ -51,12 +60,14 @@ class Records(Labelled):
                 f"tfds:{source} is not for classification: its records have {', '.join(sorted(features))},"
                 " where an image and a class label are needed"
             )
-        # The pictures stay as they are stored: they are decoded here, as those in folders are.
+        # The images stay as they are stored: they are decoded here, as those in folders are.
         stored = {"image": _package(source).decode.SkipDecoding()}
         try:
             self._records: Any = builder.as_data_source(split, decoders=stored)
         except (ValueError, AssertionError) as error:
             raise InputError(f"tfds:{source} has no split {split!r} ({error}); it has {splits}") from None
+        if only_these and classes is not None:
+            refuse_others(self.name, names, classes)
         self.classes = select_classes(self.name, names, classes, allow_missing)
         self._label_of = [self.classes.index(name) if name in self.classes else -1 for name in names]
         self._chosen: Int[np.ndarray, " n"] | None = None
@@ -83,7 +94,7 @@ class Records(Labelled):
     def __len__(self) -> int:
         return len(self._records) if self._chosen is None else len(self._chosen)
 
-    def picture(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Image.Image:
         return self.example(index)[0]
 
     def example(self, index: int) -> tuple[Image.Image, int]:
@@ -93,12 +104,18 @@ class Records(Labelled):
     def describe(self, index: int) -> str:
         return f"record {self._record(index)} of {self.name}"
 
+    def key(self, index: int) -> str:
+        return str(self._record(index))
+
+    def signature(self) -> str:
+        return f"{self.name} {self._version} {len(self._records)} records, classes {', '.join(self.classes)}"
+
     def _record(self, index: int) -> int:
         return int(index) if self._chosen is None else int(self._chosen[index])
 
 
 def _package(source: str) -> Any:
-    """tensorflow_datasets, of the optional extra `tfds`."""
+    """The package tensorflow_datasets, from the optional extra `tfds`."""
     try:
         return import_module("tensorflow_datasets")
     except ModuleNotFoundError as error:
@@ -108,7 +125,7 @@ def _package(source: str) -> Any:
 
 
 def _builder(source: str) -> Any:
-    """TFDS's handle on a data set that is there and can be read by index."""
+    """TFDS's handle on a data set that is prepared and can be read by index."""
     tfds = _package(source)
     folder = Path(source).expanduser()
     if source.startswith(("/", ".", "~")):
@@ -124,7 +141,7 @@ def _builder(source: str) -> Any:
         except (ValueError, AssertionError, ImportError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
-                f"TensorFlow Datasets cannot find {source} ({reason}); give a name of its catalogue, set TFDS_DATA_DIR"
+                f"TensorFlow Datasets cannot find {source} ({reason}); give a name of its catalog, set TFDS_DATA_DIR"
                 " to the folder of the prepared data sets, or give a folder: tfds:/data/NAME/VERSION"
             ) from None
         if not builder.data_path.exists():

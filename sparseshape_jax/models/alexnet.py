@@ -1,13 +1,13 @@
-"""AlexNet as torchvision has it (Krizhevsky 2014, "One weird trick…"): one column, no local response normalisation."""
+"""AlexNet as torchvision has it (Krizhevsky 2014, "One weird trick…"): one column, no local response normalization."""
 
-from collections.abc import Iterator
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from flax import nnx
 
-from sparseshape_jax.models.layers import adaptive_average_pool, max_pool
-from sparseshape_jax.models.network import Network, Operator, flatten
+from sparseshape_jax.models.layers import AdaptiveAveragePool, max_pool
+from sparseshape_jax.models.network import Network, Steps, flatten
+from sparseshape_jax.models.registry import Architecture, register
 
 CONVOLUTIONS = {  # name: (features, kernel, stride, padding)
     "conv1": (64, 11, 4, 2),
@@ -24,8 +24,6 @@ class AlexNet(Network):
 
     Activations: `conv1`, `relu1`, `pool1`, …, `relu5`, `pool5`, `avgpool`, `fc6`, `relu6`, `fc7`, `relu7`, `logits`.
     """
-
-    head: ClassVar = ("fc6", "fc7", "fc8")
 
     def __init__(
         self,
@@ -46,12 +44,13 @@ class AlexNet(Network):
             setattr(self, name, convolution)
             inputs = features
         if not trunk_only:
+            self.avgpool = AdaptiveAveragePool(6)
             self.dropout = nnx.Dropout(dropout, rngs=rngs)
             self.fc6 = nnx.Linear(6 * 6 * 256, 4096, dtype=dtype, rngs=rngs)
             self.fc7 = nnx.Linear(4096, 4096, dtype=dtype, rngs=rngs)
             self.fc8 = nnx.Linear(4096, num_classes, dtype=dtype, rngs=rngs)
 
-    def steps(self) -> Iterator[tuple[str, Operator]]:
+    def steps(self) -> Steps:
         for number in range(1, 6):
             yield f"conv{number}", getattr(self, f"conv{number}")
             yield f"relu{number}", nnx.relu
@@ -59,9 +58,32 @@ class AlexNet(Network):
                 yield f"pool{number}", partial(max_pool, window=3, stride=2)
         if self.trunk_only:
             return
-        yield "avgpool", partial(adaptive_average_pool, size=6)
+        yield "avgpool", self.avgpool
         yield "fc6", lambda x: self.fc6(self.dropout(flatten(x)))
         yield "relu6", nnx.relu
         yield "fc7", lambda x: self.fc7(self.dropout(x))
         yield "relu7", nnx.relu
         yield "logits", self.fc8
+
+
+register(
+    "alexnet",
+    Architecture(
+        AlexNet,
+        options=frozenset({"num_classes", "dropout"}),
+        head=("fc6", "fc7", "fc8"),
+        top_k_after=("pool1", "pool2", "relu3", "relu4", "pool5"),  # the paper's
+        match=("relu1", "pool1", "pool2", "relu3", "relu4"),
+        torch_layers={
+            "features.0": "conv1",
+            "features.3": "conv2",
+            "features.6": "conv3",
+            "features.8": "conv4",
+            "features.10": "conv5",
+            "classifier.1": "fc6",
+            "classifier.4": "fc7",
+            "classifier.6": "fc8",
+        },
+        flattened={"fc6": "conv5"},
+    ),
+)

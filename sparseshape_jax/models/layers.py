@@ -1,4 +1,4 @@
-"""The few layers whose behaviour differs between torch and Flax, written to torch's.
+"""The few layers whose behavior differs between torch and Flax, with torch's behavior.
 
 All take NHWC arrays, any float dtype.
 """
@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
-"""What torchvision draws the convolutions of ResNet and VGG from (He et al. 2015, by the outputs)."""
+"""The initializer of torchvision's convolutions in ResNet and VGG (He et al. 2015, by the number of outputs)."""
 
 
 def max_pool(
@@ -23,9 +23,14 @@ def max_pool(
     return _pool(x, window, stride, -jnp.inf, lax.max, padding, ceil_mode)
 
 
-def average_pool(x: Float[Array, "n h w c"], window: int, stride: int) -> Float[Array, "n H W c"]:
-    """`torch.nn.AvgPool2d` without padding."""
-    return _pool(x, window, stride, 0.0, lax.add, 0, False) / window**2
+class AveragePool(nnx.Module):
+    """`torch.nn.AvgPool2d` without padding: (N, H, W, C) to (N, h, w, C)."""
+
+    def __init__(self, window: int, stride: int) -> None:
+        self.window, self.stride = window, stride
+
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n H W c"]:
+        return _pool(x, self.window, self.stride, 0.0, lax.add, 0, False) / self.window**2
 
 
 def _pool(x: Array, window: int, stride: int, start: float, combine: Any, padding: int, ceil_mode: bool) -> Array:
@@ -44,15 +49,20 @@ def _pool(x: Array, window: int, stride: int, start: float, combine: Any, paddin
     )
 
 
-def adaptive_average_pool(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n {size} {size} c"]:
+class AdaptiveAveragePool(nnx.Module):
     """`torch.nn.AdaptiveAvgPool2d`: cell i averages rows floor(i·H/size) to ceil((i+1)·H/size), likewise columns.
 
     Two small matrix products, so that any input size is accepted; the cells of an input smaller than `size` overlap.
     """
-    if x.shape[1:3] == (size, size):
-        return x
-    rows, columns = (jnp.asarray(_averages(extent, size), x.dtype) for extent in x.shape[1:3])
-    return jnp.einsum("ah,nhwc,bw->nabc", rows, x, columns, precision=lax.Precision.HIGHEST)
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n s s c"]:
+        if x.shape[1:3] == (self.size, self.size):
+            return x
+        rows, columns = (jnp.asarray(_averages(extent, self.size), x.dtype) for extent in x.shape[1:3])
+        return jnp.einsum("ah,nhwc,bw->nabc", rows, x, columns, precision=lax.Precision.HIGHEST)
 
 
 def _averages(extent: int, size: int) -> np.ndarray:
@@ -62,12 +72,33 @@ def _averages(extent: int, size: int) -> np.ndarray:
     return ((first <= index) & (index < end)) / (end - first)
 
 
+class GlobalAverage(nnx.Module):
+    """The mean over the positions of each map: (N, H, W, C) to (N, C), or to (N, 1, 1, C) with `keepdims`."""
+
+    def __init__(self, *, keepdims: bool = False) -> None:
+        self.keepdims = keepdims
+
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n ... c"]:
+        return x.mean(axis=(1, 2), keepdims=self.keepdims)
+
+
+class Add(nnx.Module):
+    """The sum of a residual block's branch and its shortcut.
+
+    It is a module, as the averages above are, so that a rule for relevance can replace it.
+    """
+
+    def __call__(self, branch: Float[Array, "n h w c"], shortcut: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        return branch + shortcut
+
+
 class Conv(nnx.Conv):
     """`torch.nn.Conv2d`: an `nnx.Conv` with one number of padding, which stays fast on the smallest maps.
 
     Where a map has fewer positions than the kernel has taps (3×3 on 2×2 and 1×1: the last stages of a ResNet on small
     images), XLA's CPU backend exchanges image and kernel and leaves its fast path; a ResNet-18 step at 32 px then takes
-    four times as long. There we multiply the patches with the kernel instead, which is the same sum in another order.
+    four times as long. On a CPU we multiply the patches with the kernel instead: the same sum, in another order. Only
+    the chosen branch is compiled, and the backward pass keeps nothing of the other one.
     """
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n H W C"]:  # type: ignore[override]
@@ -77,21 +108,25 @@ class Conv(nnx.Conv):
         height, width = (
             (size + 2 * padding - taps) // stride + 1 for size, taps in zip(x.shape[1:3], (rows, columns), strict=True)
         )
-        if jax.default_backend() != "cpu" or height * width >= rows * columns:
+        if height * width >= rows * columns:
             return super().__call__(x)
-        padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-        patches = jnp.concatenate(
-            [
-                padded[:, row : row + stride * height : stride, column : column + stride * width : stride]
-                for row in range(rows)
-                for column in range(columns)
-            ],
-            axis=-1,
-        )
-        dtype = self.dtype or jnp.result_type(x, self.kernel[...])
-        kernel = self.kernel[...].reshape(-1, self.out_features)
-        y = patches.astype(dtype) @ kernel.astype(dtype)
-        return y if self.bias is None else y + self.bias[...].astype(dtype)
+
+        def multiply_patches(x: Array) -> Array:
+            padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+            patches = jnp.concatenate(
+                [
+                    padded[:, row : row + stride * height : stride, column : column + stride * width : stride]
+                    for row in range(rows)
+                    for column in range(columns)
+                ],
+                axis=-1,
+            )
+            dtype = self.dtype or jnp.result_type(x, self.kernel[...])
+            kernel = self.kernel[...].reshape(-1, self.out_features)
+            y = patches.astype(dtype) @ kernel.astype(dtype)
+            return y if self.bias is None else y + self.bias[...].astype(dtype).reshape(1, 1, 1, -1)
+
+        return lax.platform_dependent(x, cpu=multiply_patches, default=super().__call__)
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -111,7 +146,8 @@ class BatchNorm(nnx.BatchNorm):
         if self.use_running_average:
             return super().__call__(x)
         before = self.var[...]
-        y = super().__call__(x)
+        with jax.numpy_dtype_promotion("standard"):  # Flax takes the statistics of half precision in float32
+            y = super().__call__(x)
         count = x.size // x.shape[-1]
         if self.axis_name is not None:
             count = count * lax.axis_size(self.axis_name)

@@ -1,14 +1,14 @@
 """The one idea: a network is a sequence of named activations.
 
-Everything this project does is done *at a name*: Top-K is applied at names, textures are matched at names, a forward
-pass stops at a name. An architecture is a subclass that lists its steps; nothing else is needed for all of that.
+Everything in this project happens *at a name*: Top-K is applied at names, textures are matched at names, a forward
+pass stops at a name. For all of that, an architecture only has to list its steps.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import ClassVar
+from collections.abc import Callable, Generator, Iterable, Mapping
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
@@ -16,21 +16,37 @@ from jaxtyping import Array, Float
 from sparseshape_jax.errors import InputError
 
 Operator = Callable[[Array], Array]
-"""Anything that maps an activation to one of the same shape: a `TopK`, or a function of your own."""
+"""A function from an activation to one of the same shape: a `TopK`, or one of your own."""
+
+Step = tuple[str, Operator]
+"""An activation's name, and the function from the activation before it to the one named."""
+
+Steps = Generator[Step, Array, None]
+"""What `Network.steps` returns: yields steps, and receives each activation, after the operator at its name."""
 
 
 class Network(nnx.Module):
-    """A sequence of named activations, from normalised images (N, H, W, 3) to logits (N, classes).
+    """A sequence of named activations, by default from normalized images (N, H, W, 3) to logits (N, classes).
 
-    Subclasses set `architecture`, `head` (the names of the layers that a trunk lacks) and define `steps`.
+    Subclasses set `architecture` and define `steps`. `registry.Architecture` has everything else that jobs must know.
     Train and eval mode are Flax's: `network.train()`, `network.eval()`.
     """
 
     architecture: str
-    head: ClassVar[tuple[str, ...]] = ()
 
-    def steps(self) -> Iterator[tuple[str, Operator]]:
-        """The network as (name, function) pairs, in order; the function maps the activation before to the one named."""
+    def steps(self) -> Steps:
+        """The network as (name, function) pairs, in order; the function maps the activation before to the one named.
+
+        A step evaluates to what came out of it, after the operator at its name, for a later one to use:
+
+            feat_4 = yield "feat_4", self.init
+            feat_8 = yield "feat_8", self.up_8
+            yield "feat_64", lambda x: self.gate(feat_4, self.up_64(x))
+            yield "image_64", lambda x: self.to_64(x)        # an output on the way
+            yield "image_128", lambda _: self.to_128(feat_8)  # another that does not start from the one before
+
+        Use received values only inside functions: to list the names, the generator runs without any values.
+        """
         raise NotImplementedError
 
     @property
@@ -38,21 +54,23 @@ class Network(nnx.Module):
         """The names of all activations, in order."""
         return tuple(name for name, _ in self.steps())
 
-    def __call__(self, images: Float[Array, "n h w 3"], *, at: Mapping[str, Operator] | None = None) -> Array:
+    def __call__(self, inputs: Float[Array, "n ..."], *, at: Mapping[str, Operator] | None = None) -> Array:
         """The last activation: (N, classes) logits, or the (N, h, w, c) features of a trunk.
 
         Args:
-            images: normalised as the weights want them (see `Preprocessing`).
-            at: what to apply at which activation, for example `{"pool1": TopK(0.2)}`. The layers after see its result.
+            inputs: images (N, H, W, 3), normalized as the weights want them (see `Preprocessing`), unless the
+                architecture starts from something else.
+            at: what to apply at which activation, for example `{"pool1": TopK(0.2)}`. Later layers see its result.
 
         Raises:
-            InputError: a name that the network does not have, or images that are too small for it or no such array.
+            InputError: a name that the network does not have, or images that are too small or not an (N, H, W, 3)
+                array.
         """
         last = self.names[-1]
-        return self.activations(images, (last,), at=at)[last]
+        return self.activations(inputs, (last,), at=at)[last]
 
     def activations(
-        self, images: Float[Array, "n h w 3"], names: Iterable[str], *, at: Mapping[str, Operator] | None = None
+        self, inputs: Float[Array, "n ..."], names: Iterable[str], *, at: Mapping[str, Operator] | None = None
     ) -> dict[str, Array]:
         """The activations called `names`, after what `at` applies there. Nothing beyond the last is computed."""
         at = at or {}
@@ -61,15 +79,16 @@ class Network(nnx.Module):
         if not wanted:
             return {}
         last = max(wanted, key=self.names.index)
-        if images.ndim != 4 or images.shape[-1] != 3:
-            raise InputError(f"images have shape {tuple(images.shape)}; {self.architecture} takes (N, H, W, 3)")
+        self.check_input(inputs)
         collected = {}
-        x = images
-        for name, function in self.steps():
+        x = inputs
+        steps = self.steps()
+        name, function = next(steps)
+        while True:
             x = function(x)
             if 0 in x.shape[1:]:
                 raise InputError(
-                    f"images of {images.shape[1]}×{images.shape[2]} pixels are too small for {self.architecture}:"
+                    f"images of {inputs.shape[1]}×{inputs.shape[2]} pixels are too small for {self.architecture}:"
                     f" nothing is left at {name}; give larger ones"
                 )
             if name in at:
@@ -77,8 +96,13 @@ class Network(nnx.Module):
             if name in wanted:
                 collected[name] = x
             if name == last:
-                break
-        return {name: collected[name] for name in wanted}
+                return {name: collected[name] for name in wanted}
+            name, function = steps.send(x)
+
+    def check_input(self, inputs: Array | np.ndarray) -> None:
+        """Raise `InputError` unless `inputs` has the shape that the network starts from: images (N, H, W, 3)."""
+        if inputs.ndim != 4 or inputs.shape[-1] != 3:
+            raise InputError(f"images have shape {tuple(inputs.shape)}; {self.architecture} takes (N, H, W, 3)")
 
     def check_names(self, names: Iterable[str]) -> None:
         """Raise `InputError` listing the allowed names if any of `names` is not one of this network's activations."""

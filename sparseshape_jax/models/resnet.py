@@ -1,20 +1,21 @@
 """ResNet 18 to 152 as torchvision has them (He et al. 2016, the stride in the 3×3 convolution), and the paper's own.
 
-Li et al. (2023) train a CIFAR-style ResNet-18 on ImageNet-sized images: a 3×3 first convolution with stride 1, no
-max-pool, a 4×4 average pool and a classifier on all of its cells (25,088 wide at 224 px). `ResNet(stem="cifar")` is
-that network; we call it `resnet18_code_spec`, because the paper's text describes the standard one.
+The code of Li et al. (2023) trains a CIFAR-style ResNet-18 on ImageNet-sized images: its first convolution is 3×3 with
+stride 1, it has no max-pool, and its classifier sees all cells of a 4×4 average pool (25,088 inputs at 224 px).
+`ResNet(stem="cifar")` is that network, `resnet18_cifar`. The paper's text describes the standard ResNet-18.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from flax import nnx
 from jaxtyping import Array, Float
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.models.layers import HE_NORMAL, BatchNorm, Conv, average_pool, max_pool
-from sparseshape_jax.models.network import Network, Operator, flatten
+from sparseshape_jax.models.layers import HE_NORMAL, Add, AveragePool, BatchNorm, Conv, GlobalAverage, max_pool
+from sparseshape_jax.models.network import Network, Steps, flatten
+from sparseshape_jax.models.registry import Architecture, register
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 BOTTLENECK_FROM = 50
@@ -50,6 +51,7 @@ class Block(nnx.Module):
             self.conv1 = conv(inputs, width, (3, 3), strides=stride, padding=1)
             self.conv2 = conv(width, width, (3, 3), padding=1)
         self.bn1, self.bn2 = norm(width), norm(width)
+        self.add = Add()
         self.bottleneck = bottleneck
         self.projects = stride != 1 or inputs != outputs
         if self.projects:
@@ -62,7 +64,7 @@ class Block(nnx.Module):
         if self.bottleneck:
             y = self.bn3(self.conv3(nnx.relu(y)))
         shortcut = self.downsample_bn(self.downsample_conv(x)) if self.projects else x
-        return nnx.relu(y + shortcut)
+        return nnx.relu(self.add(y, shortcut))
 
 
 class ResNet(Network):
@@ -77,8 +79,6 @@ class ResNet(Network):
             pool over 4×4 cells, classifier on all cells).
         image_size: side of the images in pixels; the "cifar" stem's classifier depends on it.
     """
-
-    head: ClassVar = ("fc",)
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class ResNet(Network):
             raise InputError(f"stem is {stem!r}; it can be imagenet or cifar")
         if not width > 0:
             raise InputError(f"width is {width}; it must be above 0")
-        self.architecture = f"resnet{depth}" + ("_code_spec" if stem == "cifar" else "")
+        self.architecture = f"resnet{depth}" + ("_cifar" if stem == "cifar" else "")
         self.depth, self.stem, self.image_size, self.trunk_only = depth, stem, image_size, trunk_only
         bottleneck = depth >= BOTTLENECK_FROM
         features = [max(1, round(base * width)) for base in (64, 128, 256, 512)]
@@ -133,9 +133,12 @@ class ResNet(Network):
             cells = 1 if stem == "imagenet" else (-(-image_size // 8) // 4) ** 2
             if cells == 0:
                 raise InputError(f"image_size is {image_size} pixels; {self.architecture} needs at least 25")
+            self.avgpool: Callable[[Array], Array] = (
+                GlobalAverage(keepdims=True) if stem == "imagenet" else AveragePool(4, 4)
+            )
             self.fc = nnx.Linear(cells * inputs, num_classes, dtype=dtype, rngs=rngs)
 
-    def steps(self) -> Iterator[tuple[str, Operator]]:
+    def steps(self) -> Steps:
         yield "conv1", self.conv1
         yield "bn1", self.bn1
         yield "relu1", nnx.relu
@@ -147,10 +150,7 @@ class ResNet(Network):
             yield f"layer{stage}", lambda x: x
         if self.trunk_only:
             return
-        if self.stem == "imagenet":
-            yield "avgpool", lambda x: x.mean(axis=(1, 2), keepdims=True)
-        else:
-            yield "avgpool", partial(average_pool, window=4, stride=4)
+        yield "avgpool", self.avgpool
         yield "logits", self._classify
 
     def _classify(self, x: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:
@@ -161,3 +161,50 @@ class ResNet(Network):
                 " classify no others; give that size, or build it with another image_size"
             )
         return self.fc(x)
+
+
+def _torch_layers(depth: int, shortcut: str = "downsample", classifier: str = "fc") -> dict[str, str]:
+    """`layer2.0.conv1` is our `layer2_0.conv1`; its projection and norm `layer2.0.downsample.0` and `.1`."""
+    bottleneck = depth >= BOTTLENECK_FROM
+    layers = {"conv1": "conv1", "bn1": "bn1"}
+    for stage, blocks in enumerate(BLOCKS[depth], start=1):
+        for block in range(blocks):
+            theirs, ours = f"layer{stage}.{block}", f"layer{stage}_{block}"
+            for number in range(1, 4 if bottleneck else 3):
+                layers[f"{theirs}.conv{number}"] = f"{ours}.conv{number}"
+                layers[f"{theirs}.bn{number}"] = f"{ours}.bn{number}"
+            if block == 0 and (stage > 1 or bottleneck):
+                layers[f"{theirs}.{shortcut}.0"] = f"{ours}.downsample_conv"
+                layers[f"{theirs}.{shortcut}.1"] = f"{ours}.downsample_bn"
+    return layers | {classifier: "fc"}
+
+
+_STAGES = ("layer1", "layer2", "layer3", "layer4")
+_OPTIONS = frozenset({"num_classes", "width", "axis_name"})
+
+for _depth in BLOCKS:
+    register(
+        f"resnet{_depth}",
+        Architecture(
+            partial(ResNet, _depth),
+            options=_OPTIONS,
+            head=("fc",),
+            top_k_after=_STAGES,  # the paper's
+            place_name="layer{}",
+            match=("relu1", "layer1", "layer2", "layer3"),
+            torch_layers=_torch_layers(_depth),
+        ),
+    )
+register(
+    "resnet18_cifar",
+    Architecture(
+        partial(ResNet, 18, stem="cifar"),
+        options=_OPTIONS | {"image_size"},
+        head=("fc",),
+        top_k_after=("layer2",),  # the paper's, for training
+        place_name="layer{}",
+        match=("relu1", "layer1", "layer2", "layer3"),
+        torch_layers=_torch_layers(18, "shortcut", "linear"),  # the names in the code of Li et al. (2023)
+        flattened={"fc": "layer4_1.conv2"},
+    ),
+)

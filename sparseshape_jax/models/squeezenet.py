@@ -1,15 +1,15 @@
 """SqueezeNet 1.1 (Iandola et al. 2016), as torchvision has it: unpadded first convolution, pools in ceil mode."""
 
-from collections.abc import Iterator
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sparseshape_jax.models.layers import max_pool
-from sparseshape_jax.models.network import Network, Operator
+from sparseshape_jax.models.layers import GlobalAverage, max_pool
+from sparseshape_jax.models.network import Network, Steps
+from sparseshape_jax.models.registry import Architecture, register
 
 FIRES = {  # name: (squeezed, expanded by each of the two branches)
     "fire2": (16, 64),
@@ -25,7 +25,7 @@ POOL_AFTER = {"fire3": "pool3", "fire5": "pool5"}
 
 
 HE_UNIFORM = nnx.initializers.he_uniform()
-"""What torchvision draws every convolution but the last from."""
+"""The initializer of all convolutions but the last in torchvision."""
 
 
 class Fire(nnx.Module):
@@ -49,8 +49,6 @@ class SqueezeNet(Network):
     `conv10`, `relu10`, `logits`.
     """
 
-    head: ClassVar = ("conv10",)
-
     def __init__(
         self,
         *,
@@ -68,11 +66,12 @@ class SqueezeNet(Network):
             setattr(self, name, Fire(inputs, squeezed, expanded, dtype=dtype, rngs=rngs))
             inputs = 2 * expanded
         if not trunk_only:
+            self.average = GlobalAverage()
             self.dropout = nnx.Dropout(dropout, rngs=rngs)
             small = nnx.initializers.normal(0.01)
             self.conv10 = nnx.Conv(inputs, num_classes, (1, 1), kernel_init=small, dtype=dtype, rngs=rngs)
 
-    def steps(self) -> Iterator[tuple[str, Operator]]:
+    def steps(self) -> Steps:
         pool = partial(max_pool, window=3, stride=2, ceil_mode=True)
         yield "conv1", self.conv1
         yield "relu1", nnx.relu
@@ -85,4 +84,25 @@ class SqueezeNet(Network):
             return
         yield "conv10", lambda x: self.conv10(self.dropout(x))
         yield "relu10", nnx.relu
-        yield "logits", lambda x: x.mean(axis=(1, 2))
+        yield "logits", self.average
+
+
+def _torch_layers() -> dict[str, str]:
+    layers = {"features.0": "conv1"}
+    # The features in between are the ReLU and the pools.
+    for index, fire in zip((3, 4, 6, 7, 9, 10, 11, 12), FIRES, strict=True):
+        layers |= {f"features.{index}.{part}": f"{fire}.{part}" for part in ("squeeze", "expand1x1", "expand3x3")}
+    return layers | {"classifier.1": "conv10"}
+
+
+register(
+    "squeezenet1_1",
+    Architecture(
+        SqueezeNet,
+        options=frozenset({"num_classes", "dropout"}),
+        head=("conv10",),
+        top_k_after=("pool1", "pool3", "pool5"),  # not in the paper: our choice, by analogy with AlexNet
+        match=("relu1", "pool1", "pool3", "pool5"),
+        torch_layers=_torch_layers(),
+    ),
+)

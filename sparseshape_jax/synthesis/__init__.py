@@ -1,1 +1,1 @@
-"""Images from activations: textures, reconstructions, and the figure that sets them side by side."""
+"""Images made from activations: textures and reconstructions."""

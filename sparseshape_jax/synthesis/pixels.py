@@ -1,12 +1,12 @@
-"""How an image is parameterised, and where it starts.
+"""How an image is parameterized, and where it starts.
 
-The reference optimises p with image = low + (high - low) · sigmoid(p), where low and high are the extremes of the
-normalised target, and starts from noise over that whole range. We keep the sigmoid, but:
+The reference optimizes p with image = low + (high - low) · sigmoid(p), where low and high are the extremes of the
+normalized target, and starts from noise over that whole range. We keep the sigmoid, but:
 
-- p comes from the optimiser's params by a filter that strengthens low spatial frequencies, because natural images are
+- p comes from the optimizer's params by a filter that strengthens low spatial frequencies, because natural images are
   strongest there: their amplitudes fall as 1 / frequency (Mordvintsev et al., "Differentiable Image Parameterizations",
-  Distill 2018). For L-BFGS that is a preconditioner, and saves more than half of its evaluations.
-- The start is almost flat: a two-pixel checkerboard in the start is invisible to the objective and would stay in the
+  Distill 2018). For L-BFGS that is a preconditioner. It saves more than half of the evaluations.
+- The start is almost flat. The objective does not see a two-pixel checkerboard, so one in the start would stay in the
   image for good.
 """
 
@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-Bounds = Literal["sigmoid", "clip"]
-Start = Literal["flat", "noise"]
+from sparseshape_jax.synthesis.config import Bounds, Start
 
 FLAT_NOISE = 0.01
 """Standard deviation of the flat start's noise, for images in [0, 1]."""
@@ -27,32 +26,32 @@ _EDGE = 1e-6
 """How close to 0 and 1 the sigmoid's inverse is taken."""
 
 
-def value_range(normalised: Float[Array, "n h w 3"]) -> tuple[Float[Array, "n 1 1 1"], Float[Array, "n 1 1 1"]]:
-    """Each image's smallest and largest normalised value, over all channels."""
-    return jnp.min(normalised, (1, 2, 3), keepdims=True), jnp.max(normalised, (1, 2, 3), keepdims=True)
+def value_range(normalized: Float[Array, "n h w 3"]) -> tuple[Float[Array, "n 1 1 1"], Float[Array, "n 1 1 1"]]:
+    """Each image's smallest and largest normalized value, over all channels."""
+    return jnp.min(normalized, (1, 2, 3), keepdims=True), jnp.max(normalized, (1, 2, 3), keepdims=True)
 
 
 @dataclass(frozen=True)
-class Parameterisation:
-    """The two ways between an image and the params that an optimiser moves, both (N, h, w, 3)."""
+class Parameterization:
+    """Converts between normalized images and the params that an optimizer moves, both (N, h, w, 3)."""
 
     bounds: Bounds
     """How values stay in range: through a sigmoid, or clipped."""
     whitening: float
     """Params are amplified by frequency to the power of -whitening; 0 leaves them alone, as the reference does."""
 
-    def to_normalised(self, params: Float[Array, "n h w 3"], low: Array, high: Array) -> Float[Array, "n h w 3"]:
-        """The normalised image that the params stand for, within [low, high]."""
+    def to_normalized(self, params: Float[Array, "n h w 3"], low: Array, high: Array) -> Float[Array, "n h w 3"]:
+        """The normalized image that the params stand for, within [low, high]."""
         unbounded = self._filter(params, 1)
         if self.bounds == "sigmoid":
             return low + (high - low) * jax.nn.sigmoid(unbounded)
         return jnp.clip(unbounded, low, high)
 
-    def to_params(self, normalised: Float[Array, "n h w 3"], low: Array, high: Array) -> Float[Array, "n h w 3"]:
-        """The params that stand for a normalised image; values beyond [low, high] are moved to its edge."""
-        unbounded = jnp.clip(normalised, low, high)
+    def to_params(self, normalized: Float[Array, "n h w 3"], low: Array, high: Array) -> Float[Array, "n h w 3"]:
+        """The params that stand for a normalized image; values beyond [low, high] are moved to its edge."""
+        unbounded = jnp.clip(normalized, low, high)
         if self.bounds == "sigmoid":
-            share = jnp.clip((normalised - low) / (high - low), _EDGE, 1 - _EDGE)
+            share = jnp.clip((normalized - low) / (high - low), _EDGE, 1 - _EDGE)
             unbounded = jnp.log(share / (1 - share))
         return self._filter(unbounded, -1)
 
@@ -64,13 +63,13 @@ class Parameterisation:
         frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
         gain = np.maximum(frequency, 1 / max(height, width)) ** -self.whitening
         gain = (gain / np.sqrt(np.mean(gain**2))) ** direction
-        half = jnp.asarray(gain[:, : width // 2 + 1, None], images.dtype)  # of a real image's spectrum
-        spectrum = jnp.fft.rfft2(images, axes=(1, 2)) * half
-        return jnp.fft.irfft2(spectrum, s=(height, width), axes=(1, 2))
+        half = jnp.asarray(gain[None, :, : width // 2 + 1, None], images.dtype)  # of a real image's spectrum
+        spectrum = jnp.fft.rfft2(images, axes=(1, 2))
+        return jnp.fft.irfft2(spectrum * half.astype(spectrum.dtype), s=(height, width), axes=(1, 2))
 
 
 def starting_image(shape: tuple[int, int], start: Start, seed: int) -> Float[np.ndarray, "h w 3"]:
-    """Mid-grey with a little normal noise ("flat"), or uniform noise over [0, 1] ("noise"), drawn from `seed`."""
+    """Mid-gray with a little normal noise ("flat"), or uniform noise over [0, 1] ("noise"), drawn from `seed`."""
     key = jax.random.key(seed)
     if start == "noise":
         return np.asarray(jax.random.uniform(key, (*shape, 3)))

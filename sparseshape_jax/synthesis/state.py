@@ -1,6 +1,5 @@
-"""A batch on its way, saved so that a killed run goes on where it was."""
+"""The state of a batch in progress, saved so that an interrupted run resumes where it was."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,16 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sparseshape_jax import output
-from sparseshape_jax.synthesis.minimise import Minimum, Run
+from sparseshape_jax.synthesis.optimize.minimize import Minimizer, Minimum, Run
 
 
 @dataclass
 class State:
-    """Where a batch of N images stands: the octaves behind it, and the minimisation under way in this one."""
+    """How far a batch of N images is: the octaves already done, and the minimization in progress in this one.
 
-    fingerprint: str
-    """Of the batch; a state with another one is of no use."""
+    A file of it belongs to one batch, whose fingerprint is in the file's name.
+    """
+
     counts: Int[np.ndarray, "2 n"]
     """Evaluations and iterations in the octaves before."""
     octave: int = 0
@@ -38,15 +38,14 @@ class State:
         return sum(part.shape[1] for part in self.losses) + (0 if self.run is None else self.run[-1].shape[1])
 
     def pause(self, run: Run) -> None:
-        """Take in the minimisation as it stands."""
+        """Copy the minimization as it is now."""
         self.run = [np.array(leaf) for leaf in jax.tree.leaves(run)]
 
-    def resumed(self, start: jax.Array, optimiser: Any) -> jax.Array | Run:
-        """The minimisation to go on with, or the starting point where there is none."""
+    def resume(self, start: jax.Array, minimizer: Minimizer) -> jax.Array | Run:
+        """The minimization to resume, or the starting point if this octave has none yet."""
         if self.run is None:
             return start
-        shape = jax.eval_shape(lambda start: Run(start, jax.vmap(optimiser.init)(start), start), start)
-        return Run(*jax.tree.unflatten(jax.tree.structure(shape), self.run))
+        return jax.tree.unflatten(jax.tree.structure(jax.eval_shape(minimizer.begin, start)), self.run)
 
     def advance(self, result: Minimum, images: Float[np.ndarray, "n h w 3"]) -> None:
         """Close this octave with its result."""
@@ -58,8 +57,7 @@ class State:
 
     def write(self, path: Path) -> None:
         """Save as arrays, all or nothing."""
-        facts = {"fingerprint": self.fingerprint, "octave": self.octave, "seconds": self.seconds}
-        arrays: dict[str, Any] = {"facts": json.dumps(facts), "counts": self.counts}
+        arrays: dict[str, Any] = {"octave": self.octave, "seconds": self.seconds, "counts": self.counts}
         arrays |= {f"losses_{index:04}": part for index, part in enumerate(self.losses)}
         arrays |= {f"run_{index:04}": leaf for index, leaf in enumerate(self.run or ())}
         arrays |= {name: value for name in ("images", "scale") if (value := getattr(self, name)) is not None}
@@ -67,25 +65,26 @@ class State:
             np.savez(temporary, **arrays)
 
     @classmethod
-    def read(cls, path: Path, fingerprint: str, size: int) -> "State":
-        """The state in a file; the beginning, for a batch of `size`, if there is none with this fingerprint."""
-        fresh = cls(fingerprint, np.zeros((2, size), int))
+    def read(cls, path: Path, size: int) -> "State":
+        """The state in a file; if there is no file, the state before the first octave of a batch of `size`."""
         if not path.is_file():
-            return fresh
+            return cls(np.zeros((2, size), int))
         with np.load(path, allow_pickle=False) as file:
-            facts = json.loads(str(file["facts"]))
-            if facts["fingerprint"] != fingerprint:
-                return fresh
             parts = {
                 name: [file[key] for key in sorted(file.files) if key.startswith(name)] for name in ("losses_", "run_")
             }
             return cls(
-                fingerprint,
                 file["counts"],
-                octave=facts["octave"],
-                seconds=facts["seconds"],
+                octave=int(file["octave"]),
+                seconds=float(file["seconds"]),
                 losses=parts["losses_"],
                 run=parts["run_"] or None,
                 images=file["images"] if "images" in file.files else None,
                 scale=file["scale"] if "scale" in file.files else None,
             )
+
+
+def delete(path: Path) -> None:
+    """Delete a saved state, and what a process that was killed while writing it left."""
+    for file in (path, *path.parent.glob(f".{path.stem}.*.partial{path.suffix}")):
+        file.unlink(missing_ok=True)

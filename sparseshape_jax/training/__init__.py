@@ -1,1 +1,1 @@
-"""Training classifiers with Top-K inside: settings, schedules, the step, checkpoints, reports, the job."""
+"""What any training run needs: the loop, checkpoints, the log, optimizers and schedules."""

@@ -1,8 +1,8 @@
-"""The training state on disk, by orbax: newest and best, written while training goes on, safe against being killed.
+"""The training state on disk, by orbax: the newest and the best, written while training continues, safe when killed.
 
 A checkpoint is a folder named by its step, with the state's arrays and, as JSON, what the host must remember. It counts
-once orbax has completed it; half-written and half-deleted ones are cleared away when a run is taken up again. Nothing
-in it is ever executed.
+once orbax has completed it. Half-written and half-deleted ones are deleted when a run resumes. Nothing in a checkpoint
+is ever executed.
 """
 
 import logging
@@ -21,7 +21,7 @@ COMPLETE = "_CHECKPOINT_METADATA"
 """The file that orbax writes last, and removes first."""
 SCORE = "score"
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every step of every save
+logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every step of every save
 
 
 class Checkpoints:
@@ -39,7 +39,7 @@ class Checkpoints:
                     shutil.rmtree(step, ignore_errors=True)
         best = BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
-            # Of equal scores the policy keeps the later one. max_to_keep with best_fn could delete the newest.
+            # Among equal scores the policy keeps the later one. max_to_keep with best_fn could delete the newest.
             preservation_policy=AnyPreservationPolicy([LatestN(2), best]),
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
@@ -59,20 +59,20 @@ class Checkpoints:
 
     @property
     def latest(self) -> int | None:
-        """The step of the newest complete checkpoint, if there is one."""
+        """The step of the newest complete checkpoint; None if there is none."""
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any, host: Mapping[str, Any], score: float | None = None) -> None:
-        """Begin to save; the one before is complete when this returns.
+        """Start to save a checkpoint; the one before is complete when this returns.
 
         Args:
-            step: the name; one that is there already is left as it is.
+            step: its name; a checkpoint of that name is left as it is.
             state: a pytree of NumPy arrays.
             host: plain values.
-            score: what chooses the best, higher being better.
+            score: chooses the best checkpoint; higher is better.
 
         Raises:
-            InputError: this one or the one before could not be written (disk full, …).
+            InputError: this checkpoint or the one before could not be written (disk full, …).
         """
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), host=ocp.args.JsonSave(dict(host)))
         self.wait()
@@ -80,10 +80,10 @@ class Checkpoints:
             self._manager.save(step, args=items, metrics=None if score is None else {SCORE: score})
 
     def wait(self) -> None:
-        """Return when all that was saved is complete.
+        """Return when everything that was saved is complete.
 
         Raises:
-            InputError: it could not be written.
+            InputError: something could not be written.
         """
         with self._faults():
             self._manager.wait_until_finished()
@@ -93,7 +93,7 @@ class Checkpoints:
         """The newest state, in the form of `template` (a pytree of NumPy arrays), and what the host remembered.
 
         Raises:
-            InputError: the checkpoint holds another network's state, or is damaged.
+            InputError: the checkpoint holds a state of another form, or is damaged.
         """
         step = self.latest
         try:
@@ -103,7 +103,7 @@ class Checkpoints:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
                 f"the checkpoint {self.folder / str(step)} does not fit this network or is damaged ({reason});"
-                " give another --out, or delete that folder to go on from the one before"
+                " give another --out, or delete that folder to resume from the checkpoint before"
             ) from None
         return restored["state"], dict(restored["host"])
 
@@ -112,7 +112,7 @@ class Checkpoints:
 
 
 class _Faults:
-    """Turns what the file system refuses into one line."""
+    """Turns errors of the file system into one line."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

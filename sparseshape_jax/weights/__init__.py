@@ -1,5 +1,5 @@
-"""Published weights: which there are, fetching and reading their files (no torch needed), filling a network with them.
+"""Published weights: the catalog, fetching and reading files (without torch), and filling networks with them.
 
-`load` gives a network ready to use; `python -m sparseshape_jax.weights --help` is the same from a shell. Nothing is
-imported here, so that the catalogue and the cache can be used without starting JAX.
+`load.load` returns a network that is ready to use. `python -m sparseshape_jax.weights --help` lists the commands.
+Nothing is imported here, so that the catalog and the cache can be used without starting JAX.
 """

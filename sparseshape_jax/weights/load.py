@@ -1,6 +1,5 @@
-"""From a name to a network that is ready to use: find the file, check it, build the network, fill it."""
+"""From a name to a network that is ready to use: find the file, check it, build the network, and fill it."""
 
-import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -13,41 +12,42 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sparseshape_jax import models
-from sparseshape_jax.data.preprocessing import TORCHVISION, Preprocessing
+from sparseshape_jax import downloads, models
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.placement import TopK
-from sparseshape_jax.weights import fetch, keys
+from sparseshape_jax.preprocessing import TORCHVISION, Preprocessing
+from sparseshape_jax.top_k.spec import TopK
+from sparseshape_jax.weights import keys
 from sparseshape_jax.weights.assign import assign
-from sparseshape_jax.weights.catalogue import CATALOGUE, Entry
+from sparseshape_jax.weights.catalog import CATALOG, Entry
+from sparseshape_jax.weights.locate import locate
 from sparseshape_jax.weights.read import read_arrays, read_metadata
 
 LAST = "last.safetensors"
-"""Where in its folder a training run leaves its weights."""
+"""The file in its folder to which a training run writes its weights."""
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A network with its weights, and where they came from."""
 
-    model: models.Network
+    network: models.Network
     """In eval mode."""
     preprocessing: Preprocessing
-    """What the weights want their images to be."""
+    """How the weights want their images."""
     entry: Entry | None
-    """The catalogue's entry, if the file is the published one."""
+    """The catalog's entry, if the file is the published one."""
     name: str
-    """As asked for: a name of the catalogue, or an architecture."""
+    """The name that was asked for: of the catalog, or an architecture."""
     source: str
-    """The package or the file, for people to read."""
+    """The package or the file, for messages and results."""
     sha256: str
     """Of the file."""
     classes: tuple[str, ...] | None = None
-    """What the logits stand for, in their order, if the file says it."""
+    """The classes in the order of the logits, if the file says them."""
     top_k: tuple[TopK, ...] = ()
     """The Top-K that the weights were trained with."""
     num_classes: int = 1000
-    """How many logits there are, unless the network is a trunk."""
+    """The number of logits, unless the network is a trunk."""
 
 
 def load(
@@ -61,50 +61,40 @@ def load(
     """Load a network with published weights, or with those in a file.
 
     Args:
-        name: a name of the catalogue (`python -m sparseshape_jax.weights list`), or with `weights` also an
+        name: a name of the catalog (`python -m sparseshape_jax.weights list`), or with `weights` also an
             architecture, or None for the one that the file's metadata names.
         weights: a file that `read_arrays` reads, in place of the published one, or the folder of a training run. The
-            number of classes is the file's; the preprocessing is what its safetensors metadata says, else what its
-            layers' names tell, else the catalogue's for `name`, else torchvision's. What else a training run keeps in
-            the metadata is used, too: `options` for building, `classes` and `topk` (all JSON).
-        trunk_only: build the network up to its last pool, without a classifier. By default as the catalogue says.
+            number of classes is the file's. The preprocessing is what its safetensors metadata says, else what its
+            layers' names tell, else the catalog's for `name`, else torchvision's. The other metadata of a training run
+            are used, too: `options` for building, `classes` and `topk` (all JSON).
+        trunk_only: build the network up to its last pool, without a classifier. By default as the catalog says.
         dtype: of the computation, for example `jax.numpy.bfloat16`; the weights stay float32.
-        build_options: the architecture's own (`pooling`, `width`, …); they go before the file's.
+        build_options: the architecture's own (`pooling`, `width`, …); they take precedence over the file's.
 
     Raises:
         InputError: unknown name, no weights for it, unreadable file or metadata, wrong hash, or weights of another
             network.
     """
-    path = None if weights is None else weights_file(weights)
-    metadata = {} if path is None else read_metadata(path)
+    file = None if weights is None else weights_file(weights)
+    metadata = {} if file is None else read_metadata(file)
     if name is None:
-        name = metadata.get("architecture")
-        if name is None:
-            which = "no model is named" if path is None else f"{path} does not say which network its weights are for"
-            raise InputError(f"{which}; name it with --model")
-    entry = CATALOGUE.get(name)
-    if entry is None and name not in models.ARCHITECTURES:
-        raise InputError(
-            f"there is no model called {name!r}; the catalogue has {', '.join(CATALOGUE)}, and with a file of weights"
-            f" the name can be an architecture: {', '.join(models.ARCHITECTURES)}"
-        )
+        name = _stored_name(metadata, file)
+    entry = CATALOG.get(name)
     architecture = entry.architecture if entry else name
-    if metadata.get("architecture", architecture) != architecture and metadata["architecture"] in models.ARCHITECTURES:
-        raise InputError(
-            f"the weights {path} do not fit {architecture}: their metadata says that they are"
-            f" {metadata['architecture']}'s; ask for that network, or give other weights"
-        )
-    if path is None:
-        if entry is None:
-            raise InputError(f"no weights are published for {name}; give a file with --weights FILE")
-        path = fetch.locate(entry)
-    preprocessing = entry.preprocessing if entry else TORCHVISION
+    _check_architecture(name, architecture, metadata, file)
+    if file is not None:
+        path = file
+    elif entry is not None:
+        path = locate(entry)
+    else:
+        raise InputError(f"no weights are published for {name}; give a file with --weights FILE")
     arrays = read_arrays(path)
-    digest = fetch.sha256(path)
-    if weights is not None:
+    digest = downloads.sha256(path)
+    preprocessing = entry.preprocessing if entry else TORCHVISION
+    if file is not None:
         named = keys.table_for(architecture, arrays).convention.preprocessing
         preprocessing = _stored_preprocessing(metadata, path) or named or preprocessing
-        if entry is not None and not fetch.matches(digest, entry.sha256):
+        if entry is not None and not downloads.matches(digest, entry.sha256):
             entry = None
     if trunk_only is None:
         trunk_only = entry is not None and entry.trunk_only
@@ -117,13 +107,20 @@ def load(
         **_stored_options(metadata, architecture, path),
         **build_options,
     }
-    model = abstract(architecture, trunk_only=trunk_only, dtype=dtype, **options)
-    source = entry.source if entry is not None and weights is None else str(path)
-    assign(model, arrays, trunk_only=trunk_only, source=f"the weights {path}")
-    model.eval()
-    count = options["num_classes"]
-    classes, top_k = _stored_classes(metadata, count, path), _stored_top_k(metadata, path)
-    return Loaded(model, preprocessing, entry, name, source, digest, classes, top_k, count)
+    network = abstract(architecture, trunk_only=trunk_only, dtype=dtype, **options)
+    assign(network, arrays, trunk_only=trunk_only, source=f"the weights {path}")
+    network.eval()
+    return Loaded(
+        network,
+        preprocessing,
+        entry,
+        name,
+        source=entry.source if entry is not None and file is None else str(path),
+        sha256=digest,
+        classes=_stored_classes(metadata, options["num_classes"], path),
+        top_k=_stored_top_k(metadata, path),
+        num_classes=options["num_classes"],
+    )
 
 
 def weights_file(weights: str | os.PathLike[str]) -> Path:
@@ -136,7 +133,7 @@ def weights_file(weights: str | os.PathLike[str]) -> Path:
     if not path.is_dir():
         return path
     if not (path / LAST).is_file():
-        raise InputError(f"{path} is no training run: it has no {LAST}; give a file of weights, or another folder")
+        raise InputError(f"{path} is not a training run: it has no {LAST}; give a file of weights, or another folder")
     return path / LAST
 
 
@@ -144,25 +141,48 @@ def stored_architecture(weights: str | os.PathLike[str]) -> str | None:
     """The architecture in the metadata of a file of weights or of a training run's, if it is one that can be built.
 
     Raises:
-        InputError: no such file, damaged, or a folder that is no training run.
+        InputError: no such file, damaged, or a folder that is not a training run.
     """
     name = read_metadata(weights_file(weights)).get("architecture")
-    return name if name in models.ARCHITECTURES else None
+    return name if name in models.architectures() else None
 
 
 def abstract(architecture: str, **options: Any) -> models.Network:
     """A network whose weights are only shapes, to be filled by `assign`; the arguments are those of `models.build`.
 
-    Drawing 138 million random numbers, to be overwritten, takes seconds.
+    It takes seconds to draw 138 million random numbers that are then overwritten.
     """
     model = nnx.eval_shape(lambda: models.build(architecture, rngs=nnx.Rngs(0), **options))
 
-    # Dropout's random state is no part of any file, and must be real for the network to be jitted.
+    # Dropout's random state is not part of any file, and must be real for the network to be jitted.
     def start(shape: jax.ShapeDtypeStruct) -> jax.Array:
         return jax.random.key(0) if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key) else jnp.zeros((), shape.dtype)
 
     nnx.update(model, jax.tree.map(start, nnx.state(model, nnx.RngState)))
     return model
+
+
+def _stored_name(metadata: Mapping[str, str], file: Path | None) -> str:
+    if "architecture" in metadata:
+        return metadata["architecture"]
+    which = "no model is named" if file is None else f"{file} does not say which network its weights are for"
+    raise InputError(f"{which}; name it with --model")
+
+
+def _check_architecture(name: str, architecture: str, metadata: Mapping[str, str], file: Path | None) -> None:
+    """Refuse a `name` that is not known, and a file for another architecture."""
+    known = models.architectures()
+    if architecture not in known:
+        raise InputError(
+            f"there is no model called {name!r}; the catalog has {', '.join(CATALOG)}, and with a file of weights"
+            f" the name can be an architecture: {', '.join(known)}"
+        )
+    stored = metadata.get("architecture")
+    if stored in known and stored != architecture:
+        raise InputError(
+            f"the weights {file} do not fit {architecture}: their metadata says that they are {stored}'s;"
+            " ask for that network, or give other weights"
+        )
 
 
 def _num_classes(architecture: str, arrays: Mapping[str, np.ndarray]) -> int:
@@ -184,9 +204,7 @@ def _stored_preprocessing(metadata: Mapping[str, str], path: Path) -> Preprocess
 
 
 def _stored_options(metadata: Mapping[str, str], architecture: str, path: Path) -> dict[str, Any]:
-    network: Any = models.ARCHITECTURES[architecture]
-    parameters = inspect.signature(getattr(network, "func", network).__init__).parameters.values()  # NNX hides them
-    allowed = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY} - {"rngs", "dtype", "trunk_only"}
+    allowed = models.architecture(architecture).options
     hint = f"{architecture} can have {', '.join(sorted(allowed))}"
     options = _stored(metadata, "options", dict, path, hint) or {}
     if set(options) - allowed:

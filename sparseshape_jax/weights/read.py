@@ -1,7 +1,7 @@
-"""Reading a file of weights into a flat dict of NumPy arrays, whatever wrote it, without torch and without running it.
+"""Reading a file of weights into a flat dict of NumPy arrays, without torch and without running what is in it.
 
-The format is recognised by content: torch (zip or legacy), safetensors, or a plain pickle of nested dicts and lists
-of NumPy arrays. Wrappers are taken off: checkpoints that keep the weights beside the optimiser, and `DataParallel`'s
+The format is recognized by content: torch (zip or legacy), safetensors, or a plain pickle of nested dicts and lists
+of NumPy arrays. Weights are unwrapped: from checkpoints that also keep the optimizer, and from `DataParallel`'s
 `module.`.
 """
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import load_file
 
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.weights import restricted_pickle, torch_format
@@ -21,7 +23,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 """Where checkpoints of training scripts keep the weights."""
 
 DEPTH, COUNT = 16, 100_000
-"""No file of weights nests deeper or holds more arrays; a pickle that refers to itself would, without end."""
+"""No file of weights nests deeper or holds more arrays. A pickle that refers to itself would nest without end."""
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -37,7 +39,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Raises:
         InputError: no such file, damaged or cut short, not a file of weights, big-endian, or a pickle that asks for
-            anything beyond arrays (named in the message; nothing it asks for is run).
+            anything beyond arrays (the message names it; nothing is run).
     """
     path = Path(path)
     with _opened(path) as file:
@@ -74,8 +76,6 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     with _opened(path) as file:
         if not _is_safetensors(file):
             return {}
-    from safetensors import safe_open
-
     with damage_reported(path), safe_open(path, framework="numpy") as opened:
         return opened.metadata() or {}
 
@@ -95,8 +95,6 @@ def _is_safetensors(file: BinaryIO) -> bool:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file
-
     with damage_reported(path):
         return load_file(path)
 
@@ -124,7 +122,7 @@ def _leaves(tree: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, An
     if isinstance(tree, list | tuple):
         tree = dict(enumerate(tree))
     if not isinstance(tree, Mapping):
-        yield name, tree.array if isinstance(tree, restricted_pickle.Array) else tree
+        yield name, tree.array if isinstance(tree, restricted_pickle.PickledArray) else tree
         return
     for key, value in tree.items():
         yield from _leaves(value, f"{name}/{key}" if name else str(key), depth + 1)
@@ -133,7 +131,7 @@ def _leaves(tree: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, An
 def _cleaned(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
     cleaned: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
-        # DataParallel may wrap a part only: Geirhos' AlexNet and VGG have `features.module.0.weight`.
+        # DataParallel may wrap only a part: Geirhos' AlexNet and VGG have `features.module.0.weight`.
         short = ".".join(part for part in name.split(".") if part != "module")
         if short in cleaned:
             raise InputError(f"{path} holds {short} twice, once under module; give a file that holds one network")

@@ -1,8 +1,8 @@
 """Unpickling files of weights without running what they ask for.
 
-A pickle is a program: whoever writes one can name any function and have it called. Files of weights need a dozen
-names, all of them listed here, and each is answered by a stand-in of our own that builds plain arrays; any other name
-is refused before anything is called. Neither torch nor NumPy's own unpickling code is involved.
+A pickle is a program: its author can name any function and have it called. Files of weights need a dozen names. All of
+them are listed here, each with a replacement that builds plain arrays. Any other name is refused before anything is
+called. Neither torch nor NumPy's own unpickling code is involved.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ STORAGES: dict[str, np.dtype[Any]] = {
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
-"""What torch calls its one-dimensional buffers, and what they hold."""
+"""torch's names of its one-dimensional buffers, and their types."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A buffer that a torch pickle refers to and that lies outside it."""
+    """A buffer outside a torch pickle that the pickle refers to."""
 
     key: str
     dtype: np.dtype[Any]
@@ -66,7 +66,7 @@ class Tensor:
 
 
 class _Dict(dict[Any, Any]):
-    """`OrderedDict`; torch also hangs a `_metadata` on it, which is not wanted."""
+    """`OrderedDict`; its attribute `_metadata`, which torch adds, is dropped."""
 
     __slots__ = ()
 
@@ -89,8 +89,8 @@ class _Dtype:
             raise ValueError("big-endian arrays")
 
 
-class Array:
-    """`numpy.ndarray`, empty at first; its contents arrive as the state."""
+class PickledArray:
+    """`numpy.ndarray`, empty at first; the pickle then sets its contents as the state."""
 
     __slots__ = ("array",)
 
@@ -126,7 +126,7 @@ def _tensor(storage: Storage, offset: int, shape: tuple[int, ...], strides: tupl
 
 
 _NUMPY: dict[str, Callable[..., Any]] = {
-    "multiarray._reconstruct": Array,
+    "multiarray._reconstruct": PickledArray,
     "multiarray.scalar": _scalar,
     "numeric._frombuffer": _from_buffer,
 }
@@ -140,7 +140,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
 }
-# Names that are only passed on as arguments are answered by text.
+# Names that are only passed on as arguments are replaced by text.
 _MARKERS: Mapping[str, str] = {
     "numpy.ndarray": "ndarray",
     "ml_dtypes.bfloat16": "bfloat16",
@@ -150,7 +150,7 @@ _MARKERS: Mapping[str, str] = {
 
 class _Unpickler(pickle.Unpickler):
     def __init__(self, file: BinaryIO, path: Path, storages: dict[str, Storage]) -> None:
-        # Latin-1 maps every byte, as the pickles of Python 2 need.
+        # Latin-1 has a character for every byte, which the pickles of Python 2 need.
         super().__init__(file, encoding="latin1")
         self.path = path
         self.storages = storages
@@ -159,14 +159,13 @@ class _Unpickler(pickle.Unpickler):
         full = f"{module}.{name}"
         if full in _FUNCTIONS:
             function = _FUNCTIONS[full]
-            # A fresh function each time: a pickle can set attributes of what it is given, and must not reach ours.
+            # A new function each time: a pickle can set attributes of what it receives, and must not change ours.
             return lambda *arguments: function(*arguments)
         if full in _MARKERS:
             return _MARKERS[full]
         raise InputError(
             f"{self.path} asks for {full}, which is not needed to store weights and could run code: refused."
-            " Only arrays, tensors, dicts, lists, numbers and text are read; have whoever made the file save a plain"
-            " state dict"
+            " Only arrays, tensors, dicts, lists, numbers and text are read; ask its author for a plain state dict"
         )
 
     def persistent_load(self, reference: Any) -> Storage:
@@ -183,7 +182,7 @@ def load(file: BinaryIO, path: Path) -> tuple[Any, dict[str, Storage]]:
     """Read one pickle from `file`, and stop right after it. `path` is for the message.
 
     Returns:
-        Nested dicts, lists and tuples of arrays, `Tensor`s, numbers and text; and the storages that the tensors lie in.
+        Nested dicts, lists and tuples of arrays, `Tensor`s, numbers and text; and the storages of the tensors.
 
     Raises:
         InputError: the pickle asks for anything but the names above, or is damaged.
@@ -195,12 +194,12 @@ def load(file: BinaryIO, path: Path) -> tuple[Any, dict[str, Storage]]:
 
 @contextlib.contextmanager
 def damage_reported(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file causes while it is taken apart into one `InputError` that names it."""
+    """Turn any error that a damaged file causes in the body into one `InputError` that names the file."""
     try:
         yield
     except InputError:
         raise
-    # A damaged pickle can raise nearly anything, as the documentation of `pickle` warns; so can what it describes.
+    # A damaged pickle can raise nearly any error, as the documentation of `pickle` warns, and so can what it describes.
     except Exception as error:
         reason = " ".join(f"{type(error).__name__} {error}".split())
         raise InputError(f"{path} is damaged, cut short or not a file of weights ({reason}); fetch it again") from None

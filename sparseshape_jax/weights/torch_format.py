@@ -1,8 +1,8 @@
-"""torch's two file formats, read without torch, and the newer one written.
+"""Reading torch's two file formats, and writing the newer one, without torch.
 
-A pickle describes the tensors; the numbers lie beside it. Since torch 1.6 a file is an uncompressed zip archive with
-`data.pkl` and one entry per storage; before that it was five pickles in a row, then the storages. Only little-endian
-files are read.
+A pickle describes the tensors; the numbers are stored separately. Since torch 1.6 a file is an uncompressed zip archive
+with `data.pkl` and one entry per storage. Before that it was five pickles in a row, then the storages. Only
+little-endian files are read.
 """
 
 import io
@@ -29,7 +29,7 @@ def read_zip(file: BinaryIO, path: Path) -> tuple[Any, dict[str, bytes]]:
     """The object in a zip-format file, with `Tensor`s in it, and the contents of their storages by key.
 
     Raises:
-        InputError: not an archive of torch's, damaged, big-endian, or asking for something that weights do not need.
+        InputError: not an archive of torch's, damaged, big-endian, or asking for anything that weights do not need.
     """
     with damage_reported(path), zipfile.ZipFile(file) as archive:
         names = archive.namelist()
@@ -77,7 +77,7 @@ def write_zip(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) ->
     """
     names = {dtype: name for name, dtype in STORAGES.items()}
     entries = {}
-    # Protocol 2, opcode by opcode: the names of torch's functions go in as text, which `pickle.dumps` cannot do.
+    # Protocol 2, opcode by opcode: the names of torch's functions are text here, which `pickle.dumps` cannot write.
     ordered_dict = pickle.GLOBAL + b"collections\nOrderedDict\n" + pickle.EMPTY_TUPLE + pickle.REDUCE
     description = [pickle.PROTO + b"\x02", ordered_dict]
     for key, (name, array) in enumerate(arrays.items()):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparseshape_jax.data.augment import Augment, random_box, random_crop, random_flip, random_resized_crop
-from sparseshape_jax.data.images import centre_crop, resize_short_side
+from sparseshape_jax.data.augment import augment, random_box, random_crop, random_flip, random_resized_crop
+from sparseshape_jax.data.config import AugmentConfig
+from sparseshape_jax.data.decoding import center_crop, resize_short_side
 from sparseshape_jax.errors import InputError
 
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
@@ -34,7 +35,7 @@ class Fixed:
 class TestRandomBox:
     @pytest.mark.parametrize("size", [(60, 40), (32, 32), (30, 200)], ids=str)
     def test_distribution_is_torchvisions(self, torch, torchvision, size):
-        """Centres, sizes, areas and shapes, by the largest distance between the cumulative distributions."""
+        """Centers, sizes, areas and shapes, by the largest distance between the cumulative distributions."""
         torch.manual_seed(0)
         rng = np.random.default_rng(0)
         image, draws = Image.new("RGB", size), 3000
@@ -58,14 +59,14 @@ class TestRandomBox:
 
     @pytest.mark.parametrize("size", [(300, 10), (10, 300), (7, 100), (1, 1), (100, 1)], ids=str)
     def test_where_no_part_fits_the_central_one_is_torchvisions(self, torch, torchvision, size):
-        """Parts as large as the whole never fit into a picture of another shape."""
+        """Parts as large as the whole never fit into an image of another shape."""
         scale, ratio = (1.0, 1.0), (3 / 4, 4 / 3)
         image = Image.new("RGB", size)
         top, left, height, width = torchvision.transforms.RandomResizedCrop.get_params(image, list(scale), list(ratio))
         expected = (left, top, left + width, top + height)
         assert random_box(*size, np.random.default_rng(0), scale, ratio) == expected
 
-    def test_stays_in_the_picture(self):
+    def test_stays_in_the_image(self):
         rng = np.random.default_rng(0)
         for width, height in rng.integers(1, 20, (500, 2)):
             left, top, right, bottom = random_box(int(width), int(height), rng, SCALE, RATIO)
@@ -104,12 +105,12 @@ class TestRandomCrop:
         assert counts.min() > 60
         assert counts.max() < 150
 
-    def test_a_square_larger_than_the_padded_picture(self):
+    def test_a_square_larger_than_the_padded_image(self):
         with pytest.raises(InputError, match="30×50 pixels and padding 4 has no square of 39×39"):
             random_crop(noise(30, 50), 39, 4, np.random.default_rng(0))
 
 
-def test_flip_mirrors_half_of_the_pictures(torchvision):
+def test_flip_mirrors_half_of_the_images(torchvision):
     image, rng = noise(5, 4), np.random.default_rng(0)
     mirrored = np.asarray(torchvision.transforms.functional.hflip(image))
     np.testing.assert_array_equal(random_flip(image, Fixed(0.49)), mirrored)
@@ -119,39 +120,39 @@ def test_flip_mirrors_half_of_the_pictures(torchvision):
 
 
 class TestAugment:
-    @pytest.mark.parametrize("crop", ["random_resized", "padded", "centre"])
+    @pytest.mark.parametrize("crop", ["random_resized", "padded", "center"])
     @pytest.mark.parametrize("size", [(50, 30), (30, 50), (8, 9), (24, 24)], ids=str)
     def test_always_gives_the_size(self, crop, size):
         for seed in range(5):
-            made = Augment(crop=crop).apply(noise(*size), 24, np.random.default_rng(seed))
+            made = augment(AugmentConfig(crop=crop), noise(*size), 24, np.random.default_rng(seed))
             assert made.size == (24, 24)
             assert made.mode == "RGB"
 
-    def test_same_draws_same_picture(self):
+    def test_same_draws_same_image(self):
         image = noise(50, 30)
         one, other, another = (
-            np.asarray(Augment().apply(image, 24, np.random.default_rng(seed))) for seed in (3, 3, 4)
+            np.asarray(augment(AugmentConfig(), image, 24, np.random.default_rng(seed))) for seed in (3, 3, 4)
         )
         np.testing.assert_array_equal(one, other)
         assert (one != another).any()
 
-    def test_centre_is_the_crop_of_evaluation(self):
+    def test_center_is_the_crop_of_evaluation(self):
         image = noise(50, 30)
-        augment = Augment(crop="centre", flip=False)
-        made = augment.apply(image, 20, np.random.default_rng(0), resize=25)
-        np.testing.assert_array_equal(made, centre_crop(resize_short_side(image, 25), 20))
+        settings = AugmentConfig(crop="center", flip=False)
+        made = augment(settings, image, 20, np.random.default_rng(0), resize=25)
+        np.testing.assert_array_equal(made, center_crop(resize_short_side(image, 25), 20))
 
     def test_padded_resizes_first(self):
         image = noise(50, 30)
-        augment = Augment(crop="padded", padding=0, flip=False)
-        made = augment.apply(image, 20, np.random.default_rng(0), resize=20)
+        settings = AugmentConfig(crop="padded", padding=0, flip=False)
+        made = augment(settings, image, 20, np.random.default_rng(0), resize=20)
         expected = random_crop(resize_short_side(image, 20), 20, 0, np.random.default_rng(0))
         np.testing.assert_array_equal(made, expected)
 
     def test_flip_is_a_switch(self):
         image = noise(24, 24)
         made = [
-            np.asarray(Augment(crop="centre", flip=flip).apply(image, 24, np.random.default_rng(seed)))
+            np.asarray(augment(AugmentConfig(crop="center", flip=flip), image, 24, np.random.default_rng(seed)))
             for flip in (True, False)
             for seed in range(20)
         ]
@@ -173,4 +174,4 @@ class TestAugment:
     )
     def test_bad_settings(self, setting, value):
         with pytest.raises(InputError, match=f"{setting} is "):
-            dataclasses.replace(Augment(), **{setting: value})
+            dataclasses.replace(AugmentConfig(), **{setting: value})

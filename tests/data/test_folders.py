@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sparseshape_jax.data.folders import image_files, imagenet_labels, wordnet_ids
+from sparseshape_jax.data.folders import ImageNetFolder, image_files, wordnet_ids
 from sparseshape_jax.errors import InputError
 
 
@@ -76,28 +76,32 @@ class TestWordnetIds:
             assert wordnet_ids()[int(index)] == wordnet_id
 
 
-class TestImagenetLabels:
+class TestImageNetFolder:
     def test_folders_by_wordnet_id(self, tmp_path):
         touch(tmp_path, "n01440764/b.JPEG", "n15075141/c.JPEG", "n01443537_goldfish/deeper/a.JPEG")
-        paths, labels = imagenet_labels(tmp_path)
-        assert [path.name for path in paths] == ["b.JPEG", "a.JPEG", "c.JPEG"]
-        assert labels == [0, 1, 999]
+        images = ImageNetFolder(tmp_path)
+        assert [path.name for path in images.paths] == ["b.JPEG", "a.JPEG", "c.JPEG"]
+        assert images.labels.tolist() == [0, 1, 999]
 
     def test_folders_by_class_index(self, tmp_path):
         touch(tmp_path, "7/a.png", "0000_tench/a.png", "999-toilet tissue/a.png", "042/n01443537.png")
-        paths, labels = imagenet_labels(tmp_path)
-        assert [path.parent.name for path in paths] == ["0000_tench", "042", "7", "999-toilet tissue"]
-        assert labels == [0, 42, 7, 999]
+        images = ImageNetFolder(tmp_path)
+        assert [path.parent.name for path in images.paths] == ["0000_tench", "042", "7", "999-toilet tissue"]
+        assert images.labels.tolist() == [0, 42, 7, 999]
 
     def test_images_by_their_own_names(self, tmp_path):
         touch(tmp_path, "n01443537_17.JPEG", "0002_n01484850_great_white_shark.jpg", "5.png")
-        paths, labels = imagenet_labels(tmp_path)
-        assert [path.name for path in paths] == ["0002_n01484850_great_white_shark.jpg", "5.png", "n01443537_17.JPEG"]
-        assert labels == [2, 5, 1]
+        images = ImageNetFolder(tmp_path)
+        assert [path.name for path in images.paths] == [
+            "0002_n01484850_great_white_shark.jpg",
+            "5.png",
+            "n01443537_17.JPEG",
+        ]
+        assert images.labels.tolist() == [2, 5, 1]
 
     def test_sample_images(self, reference_data):
-        paths, labels = imagenet_labels(reference_data / "data" / "imagenet-samples")
-        assert labels == [int(path.name[:4]) for path in paths] == list(range(0, 1000, 2))
+        images = ImageNetFolder(reference_data / "data" / "imagenet-samples")
+        assert images.labels.tolist() == [int(path.name[:4]) for path in images.paths] == list(range(0, 1000, 2))
 
     @pytest.mark.parametrize(
         "name", ["tench/a.png", "n00000000/a.png", "n014407640/a.png", "1000/a.png", "val/n01440764/a.png", "a.png"]
@@ -105,10 +109,10 @@ class TestImagenetLabels:
     def test_a_name_without_a_class(self, tmp_path, name):
         touch(tmp_path, "n01440764/a.png", name)
         with pytest.raises(InputError, match=re.escape(f"no ImageNet class can be read from {name.split('/')[0]!r}")):
-            imagenet_labels(tmp_path)
+            ImageNetFolder(tmp_path)
 
     def test_missing_and_empty(self, tmp_path):
         with pytest.raises(InputError, match="there is no folder"):
-            imagenet_labels(tmp_path / "none")
+            ImageNetFolder(tmp_path / "none")
         with pytest.raises(InputError, match="there are no images"):
-            imagenet_labels(tmp_path)
+            ImageNetFolder(tmp_path)

@@ -1,260 +1,279 @@
-"""Decoding, resizing and cropping: against torchvision on PIL images, and for what people's folders really hold."""
+"""Images in folders: which images, which labels, and what is said of folders laid out otherwise."""
 
-import threading
-import warnings
+import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from sparseshape_jax.data.images import centre_crop, is_image, prepare, read_image, resize_short_side
-from sparseshape_jax.data.preprocessing import TORCHVISION, Preprocessing
+from sparseshape_jax.data.folders import ClassFolder, Folder, wordnet_ids
+from sparseshape_jax.data.images import Images, LabeledImages, generator
+from sparseshape_jax.data.open import open_images, open_labeled
 from sparseshape_jax.errors import InputError
 
-# Width and height: landscape, portrait, odd, already right, smaller than the crop, and very long.
-SIZES = [(500, 375), (375, 500), (333, 257), (257, 333), (256, 256), (256, 301), (100, 80), (31, 47), (900, 40)]
+
+def draw(folder: Path, *names: str) -> None:
+    """Images, each of another gray level."""
+    for level, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (6, 4), (level,) * 3).save(folder / name)
 
 
-def picture(size: tuple[int, int], mode: str = "RGB", seed: int = 0) -> Image.Image:
-    """A smooth gradient under noise, so that both interpolation and rounding show."""
-    width, height = size
-    y, x = np.mgrid[:height, :width]
-    ramps = np.stack([x * 255 / width, y * 255 / height, (x + y) * 127 / (width + height)], axis=-1)
-    noise = np.random.default_rng(seed).normal(0, 40, (height, width, 3))
-    return Image.fromarray(np.clip(ramps + noise, 0, 255).astype(np.uint8)).convert(mode)
+def contents(data: LabeledImages) -> list[tuple[str, str]]:
+    """Class and file name of every image."""
+    return [(data.classes[label], Path(data.describe(i)).name) for i, label in enumerate(data.labels)]
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_resize_and_crop_equal_torchvision(torchvision, size):
-    image = picture(size)
-    transforms = torchvision.transforms
-    resized = resize_short_side(image, 256)
-    np.testing.assert_array_equal(resized, transforms.Resize(256)(image))
-    np.testing.assert_array_equal(centre_crop(resized, 224), transforms.CenterCrop(224)(resized))
-    # A crop larger than the picture is filled up with black.
-    np.testing.assert_array_equal(centre_crop(resized, 701), transforms.CenterCrop(701)(resized))
+@pytest.fixture
+def animals(tmp_path) -> Path:
+    draw(tmp_path, "train/owl/c.png", "train/cat/b.png", "train/cat/a.PNG", "train/dog/deeper/d.jpg", "val/cat/e.png")
+    draw(tmp_path, "train/.cache/hidden.png", "train/cat/.hidden.png")
+    (tmp_path / "train" / "cat" / "notes.txt").touch()
+    (tmp_path / "train" / "labels.csv").touch()
+    return tmp_path
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
-def test_crop_offsets_equal_torchvisions_for_every_size(torchvision, width, height, size):
-    image = picture((width, height))
-    np.testing.assert_array_equal(centre_crop(image, size), torchvision.transforms.CenterCrop(size)(image))
+def refused(because: str, source: object, split: str | None = "train", *args: object, **kwargs: object) -> None:
+    with pytest.raises(InputError) as caught:
+        open_labeled(str(source), split, *args, **kwargs)  # type: ignore[arg-type]
+    assert because in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
-def test_resized_sizes_equal_torchvisions_for_every_size(torchvision, width, height, size):
-    image = picture((width, height))
-    np.testing.assert_array_equal(resize_short_side(image, size), torchvision.transforms.Resize(size)(image))
+class TestFolder:
+    def test_classes_are_the_sorted_folders(self, animals):
+        data = open_labeled(str(animals), "train")
+        assert data.classes == ("cat", "dog", "owl")
+        assert contents(data) == [("cat", "a.PNG"), ("cat", "b.png"), ("dog", "d.jpg"), ("owl", "c.png")]
+        assert data.labels.dtype == np.int32
+        assert len(data) == 4
+        assert data.name == str(animals / "train")
+
+    def test_images(self, animals):
+        data = open_labeled(str(animals), "train")
+        assert data.image(1).mode == "RGB"
+        np.testing.assert_array_equal(data.image(1), np.ones((4, 6, 3)))
+        image, label = data.example(3)
+        assert (np.asarray(image) == 0).all()
+        assert label == 2
+        assert isinstance(label, int)
+
+    def test_without_a_split(self, animals):
+        assert contents(open_labeled(str(animals / "train"))) == contents(open_labeled(str(animals), "train"))
+
+    def test_links_are_followed(self, animals):
+        (animals / "subset" / "all").mkdir(parents=True)
+        for name in ("cat", "owl"):
+            (animals / "subset" / "all" / name).symlink_to(animals / "train" / name)
+        assert contents(open_labeled(str(animals / "subset"), "all")) == [
+            ("cat", "a.PNG"),
+            ("cat", "b.png"),
+            ("owl", "c.png"),
+        ]
+
+    def test_a_subset_keeps_the_order_given(self, animals):
+        data = open_labeled(str(animals), "train", ["owl", "cat"])
+        assert data.classes == ("owl", "cat")
+        assert contents(data) == [("owl", "c.png"), ("cat", "a.PNG"), ("cat", "b.png")]
+        assert data.labels.tolist() == [0, 1, 1]
+
+    def test_training_classes_elsewhere(self, animals):
+        """A further evaluation folder: labels as in training, other classes left out, some may have no images."""
+        draw(animals, "stylized/zebra/z.png")
+        draw(animals, "stylized/owl/o.png")
+        data = open_labeled(str(animals / "stylized"), None, ("cat", "dog", "owl"), allow_missing=True)
+        assert data.classes == ("cat", "dog", "owl")
+        assert contents(data) == [("owl", "o.png")]
+        assert data.labels.tolist() == [2]
+
+    def test_cifar(self, reference_data):
+        data = open_labeled(str(reference_data / "data" / "cifar10"), "train")
+        assert len(data) == 5000
+        assert np.bincount(data.labels).tolist() == [500] * 10
+        assert data.classes[:3] == ("airplane", "automobile", "bird")
+        assert data.image(4999).size == (32, 32)
 
 
-def test_prepare_equals_torchvisions_preset_on_photographs(reference_data, torchvision):
-    transforms = torchvision.transforms
-    preset = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
-    for path in sorted((reference_data / "data" / "imagenet-samples").iterdir())[::50]:
-        with Image.open(path) as image:
-            expected = preset(image.convert("RGB"))
-        np.testing.assert_array_equal(prepare(path, TORCHVISION), expected, err_msg=path.name)
+class TestBadFolders:
+    def test_missing(self, tmp_path):
+        refused(f"there is no folder {tmp_path / 'none'}", tmp_path / "none")
+
+    def test_split_missing(self, animals):
+        refused("has no folder 'test'", animals, "test")
+        refused("its folders: train, val", animals, "test")
+
+    def test_split_missing_from_an_empty_folder(self, tmp_path):
+        refused("its folders: none", tmp_path, "train")
+
+    def test_no_class_folders(self, tmp_path):
+        (tmp_path / "train").mkdir()
+        refused(f"no class folders in {tmp_path / 'train'}", tmp_path)
+
+    def test_empty_class_folder(self, animals):
+        (animals / "train" / "eel").mkdir()
+        (animals / "train" / "eel" / "notes.txt").touch()
+        refused(f"the class folder {animals / 'train' / 'eel'} has no images", animals)
+        open_labeled(str(animals), "train", ["cat", "dog"])  # it is not one of these
+
+    def test_one_class_only(self, animals):
+        refused("has one class only, 'cat'", animals, "val")
+        refused("has one class only, 'owl'", animals, "train", ["owl"])
+
+    def test_images_in_no_class_folder(self, animals):
+        draw(animals, "train/loose.png")
+        refused(f"{animals / 'train' / 'loose.png'} is not in a class folder", animals)
+
+    def test_unknown_class(self, animals):
+        refused("has no class lynx, yak; it has cat, dog, owl", animals, "train", ["lynx", "cat", "yak"])
+
+    def test_none_of_the_training_classes(self, animals):
+        refused(
+            "has none of the classes lynx, yak; it has cat, dog, owl",
+            animals,
+            "train",
+            ["lynx", "yak"],
+            allow_missing=True,
+        )
+
+    def test_many_classes_are_not_all_listed(self, tmp_path):
+        draw(tmp_path, *(f"train/{index:03d}/a.png" for index in range(30)))
+        refused("018, 019, … (30 in all)", tmp_path, "train", ["cat"])
+
+    def test_same_class_twice(self, animals):
+        refused("classes names 'cat' more than once", animals, "train", ["cat", "dog", "cat"])
+
+    def test_undecodable_image(self, animals):
+        data = open_labeled(str(animals), "train")
+        (animals / "train" / "cat" / "b.png").write_text("not an image")
+        with pytest.raises(InputError, match=re.escape(str(animals / "train" / "cat" / "b.png"))):
+            data.image(1)
 
 
-def test_prepare_leaves_pictures_of_the_crops_size_alone(tmp_path):
-    image = picture((24, 24))
-    image.save(tmp_path / "stimulus.png")
-    np.testing.assert_array_equal(prepare(tmp_path / "stimulus.png", Preprocessing(resize=32, crop=24)), image)
+class TestOnlyTheseClasses:
+    """For weights: images of classes that they do not know are refused, not left out."""
+
+    def test_labels_are_those_of_the_weights(self, animals):
+        data = open_labeled(str(animals), "train", ["owl", "lynx", "dog", "cat"], allow_missing=True, only_these=True)
+        assert data.classes == ("owl", "lynx", "dog", "cat")
+        assert contents(data) == [("owl", "c.png"), ("dog", "d.jpg"), ("cat", "a.PNG"), ("cat", "b.png")]
+        assert data.labels.tolist() == [0, 2, 3, 3]
+
+    def test_others_are_refused(self, animals):
+        refused(
+            f"{animals / 'train'} holds dog, owl, not among the 2 classes that the weights know (cat, lynx)",
+            animals,
+            "train",
+            ["cat", "lynx"],
+            allow_missing=True,
+            only_these=True,
+        )
+
+    def test_imagenet_may_be_named_by_number(self, tmp_path):
+        draw(tmp_path, "0000_tench/a.png", "999/b.png", "n01443537/c.png")
+        data = open_labeled(str(tmp_path), None, wordnet_ids(), allow_missing=True, only_these=True)
+        assert data.classes == wordnet_ids()
+        assert data.labels.tolist() == [0, 999, 1]
+        assert data.labels.dtype == np.int32
 
 
-def test_prepared_pixels_have_the_promised_shape_and_type(tmp_path):
-    picture((50, 30)).save(tmp_path / "a.png")
-    prepared = prepare(tmp_path / "a.png", Preprocessing(resize=20, crop=16))
-    assert prepared.shape == (16, 16, 3)
-    assert prepared.dtype == np.uint8
+class TestOpenImages:
+    """Where labels do not matter."""
 
+    def test_folder_at_any_depth(self, animals):
+        images = open_images(str(animals))
+        assert [images.key(index) for index in range(len(images))] == [
+            "train/cat/a.PNG",
+            "train/cat/b.png",
+            "train/dog/deeper/d.jpg",
+            "train/owl/c.png",
+            "val/cat/e.png",
+        ]
+        assert images.name == str(animals)
+        assert images.describe(2) == str(animals / "train/dog/deeper/d.jpg")
+        np.testing.assert_array_equal(images.image(1), np.ones((4, 6, 3)))
 
-class TestModes:
-    """Whatever the file holds becomes 8-bit RGB, as a person expects."""
+    @pytest.mark.parametrize("name", ["none", "empty"])
+    def test_missing_and_empty(self, tmp_path, name):
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(InputError, match=r"there is no folder|there are no images"):
+            open_images(str(tmp_path / name))
 
-    def test_rgb_is_untouched(self, tmp_path):
-        picture((9, 7)).save(tmp_path / "a.png")
-        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture((9, 7)))
-
-    @pytest.mark.parametrize("mode", ["L", "1"])
-    def test_grey_is_spread_over_the_channels(self, tmp_path, mode):
-        grey = picture((9, 7), mode)
-        grey.save(tmp_path / "a.png")
-        expected = np.repeat(np.asarray(grey.convert("L"))[..., None], 3, axis=-1)
-        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
-
-    @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-    def test_transparent_pixels_are_laid_on_white(self, tmp_path, mode):
-        image = picture((9, 7)).convert(mode)
-        alpha = np.random.default_rng(1).integers(0, 256, (7, 9)).astype(np.uint8)
-        alpha[0], alpha[1] = 0, 255
-        image.putalpha(Image.fromarray(alpha))
-        image.save(tmp_path / "a.png")
-        colour = np.asarray(image.convert("RGBA"))[..., :3].astype(float)
-        weight = alpha[..., None] / 255
-        read = np.asarray(read_image(tmp_path / "a.png"))
-        np.testing.assert_allclose(read, weight * colour + (1 - weight) * 255, atol=1)
-        assert (read[0] == 255).all()
-        np.testing.assert_array_equal(read[1], colour[1])
-
-    def test_transparent_palette_entries_become_white(self, tmp_path):
-        image = Image.fromarray(np.arange(4, dtype=np.uint8).reshape(2, 2)).convert("P")
-        image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
-        image.save(tmp_path / "a.png", transparency=1)
-        image.save(tmp_path / "b.png", transparency=bytes([255, 0, 255, 255]))  # one opacity per entry
-        expected = [[[255, 0, 0], [255, 255, 255]], [[0, 0, 255], [9, 9, 9]]]
-        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
-        np.testing.assert_array_equal(read_image(tmp_path / "b.png"), expected)
-
-    def test_a_transparent_colour_of_an_rgb_png_becomes_white(self, tmp_path):
-        pixels = np.array([[[1, 2, 3], [200, 0, 0]]], np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "a.png", transparency=(1, 2, 3))
-        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), [[[255, 255, 255], [200, 0, 0]]])
-
-    @pytest.mark.parametrize("suffix", ["png", "tif"])
-    def test_16_bit_grey_is_scaled(self, tmp_path, suffix):
-        wide = np.array([[0, 257, 128, 129], [32768, 65535, 65278, 10280]], np.uint16)
-        image = Image.fromarray(wide)
-        assert image.mode == "I;16"
-        image.save(tmp_path / f"a.{suffix}")
-        expected = np.array([[0, 1, 0, 1], [128, 255, 254, 40]])
-        np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}"), np.repeat(expected[..., None], 3, axis=-1))
-
-    def test_cmyk_jpeg(self, tmp_path):
-        picture((16, 16), "CMYK").save(tmp_path / "a.jpg", quality=95)
-        with Image.open(tmp_path / "a.jpg") as image:
-            assert image.mode == "CMYK"
-            expected = np.asarray(image.convert("RGB"))
-        np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), expected)
-
-    def test_floating_point_pixels_are_refused(self, tmp_path):
-        Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "a.tif")
-        with pytest.raises(InputError, match=r"a\.tif cannot be decoded .*floating-point"):
-            read_image(tmp_path / "a.tif")
-
-
-@pytest.mark.parametrize(
-    ("orientation", "turned"),
-    [
-        (1, lambda a: a),
-        (2, np.fliplr),
-        (3, lambda a: np.rot90(a, 2)),
-        (4, np.flipud),
-        (5, lambda a: a.swapaxes(0, 1)),
-        (6, lambda a: np.rot90(a, -1)),
-        (7, lambda a: np.rot90(a, 2).swapaxes(0, 1)),
-        (8, np.rot90),
-    ],
-)
-def test_exif_orientation_is_followed_on_request(tmp_path, orientation, turned):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    picture((6, 4)).save(tmp_path / "a.png", exif=exif)
-    stored = np.asarray(picture((6, 4)))
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), stored)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png", upright=True), turned(stored))
-
-
-class TestBadFiles:
-    """Each gets one line that names the file, and nothing else escapes."""
-
-    def refused(self, path: Path, *, because: str) -> None:
-        for upright in (False, True):
-            with pytest.raises(InputError, match=because) as caught:
-                read_image(path, upright=upright)
-            assert str(path) in str(caught.value)
+    @pytest.mark.parametrize("source", ["tfds:cifar10", "tfds:"])
+    def test_a_data_set_without_a_split(self, source):
+        for opened in (open_images, open_labeled):
+            with pytest.raises(InputError, match=rf"^{source} names no split; write tfds:NAME/split") as caught:
+                opened(source)
             assert "\n" not in str(caught.value)
 
-    @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "bmp"])
-    def test_truncated(self, tmp_path, suffix):
-        path = tmp_path / f"cut.{suffix}"
-        picture((64, 64)).save(path)
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        self.refused(path, because="cannot be decoded|is damaged")
 
-    def test_text_called_png(self, tmp_path):
-        (tmp_path / "a.png").write_text("Not a picture.")
-        self.refused(tmp_path / "a.png", because="is not an image")
+class TestSignature:
+    """Changes whenever the set does, as far as files tell without being read."""
 
-    def test_empty_file(self, tmp_path):
-        (tmp_path / "a.jpg").touch()
-        self.refused(tmp_path / "a.jpg", because="is not an image")
+    def test_is_the_same_for_the_same_files(self, animals):
+        assert Folder(animals).signature() == Folder(animals).signature()
+        assert re.fullmatch("[0-9a-f]{64}", Folder(animals).signature())
 
-    def test_missing(self, tmp_path):
-        self.refused(tmp_path / "a.jpg", because="there is no image")
+    @pytest.mark.parametrize("kind", [Folder, lambda root: ClassFolder(root / "train")], ids=["flat", "classes"])
+    def test_a_replaced_file_changes_it(self, animals, kind):
+        path = animals / "train" / "cat" / "b.png"
+        before = kind(animals).signature()
+        content, times = path.read_bytes(), path.stat()
+        path.write_bytes(content)  # the same, written later
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
+        later = kind(animals).signature()
+        path.write_bytes(content + b" ")  # another size at the same time
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        larger = kind(animals).signature()
+        assert len({before, later, larger}) == 3
+        path.write_bytes(content)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert kind(animals).signature() == before
 
-    def test_folder_called_png(self, tmp_path):
-        (tmp_path / "a.png").mkdir()
-        self.refused(tmp_path / "a.png", because="cannot be decoded")
+    def test_a_renamed_added_or_missing_file_changes_it(self, animals):
+        path, signatures = animals / "train" / "cat" / "b.png", [Folder(animals).signature()]
+        path.rename(path.with_name("z.png"))
+        signatures.append(Folder(animals).signature())
+        draw(animals, "train/cat/y.png")
+        signatures.append(Folder(animals).signature())
+        (animals / "train" / "owl" / "c.png").unlink()
+        signatures.append(Folder(animals).signature())
+        assert len(set(signatures)) == 4
 
-    # PIL warns above its limit, and raises above twice its limit.
-    @pytest.mark.parametrize("limit", [1000, 400])
-    def test_decompression_bomb(self, tmp_path, monkeypatch, limit):
-        picture((40, 30)).save(tmp_path / "a.png")
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        self.refused(tmp_path / "a.png", because=rf"more than {limit:,} pixels")
+    def test_a_broken_link_is_a_file_like_others(self, animals):
+        before = Folder(animals).signature()
+        (animals / "val" / "cat" / "f.png").symlink_to(animals / "gone.png")
+        broken = Folder(animals).signature()
+        draw(animals, "gone.png")
+        (animals / "gone.png").rename(animals / "gone.txt")
+        (animals / "val" / "cat" / "f.png").unlink()
+        (animals / "val" / "cat" / "f.png").symlink_to(animals / "gone.txt")
+        assert len({before, broken, Folder(animals).signature()}) == 3
 
-    def test_damaged_bytes_never_raise_anything_else(self, tmp_path):
-        rng = np.random.default_rng(0)
-        outcomes = set()
-        for suffix, mode in (
-            ("jpg", "RGB"),
-            ("jpg", "CMYK"),
-            ("png", "P"),
-            ("png", "RGBA"),
-            ("gif", "P"),
-            ("bmp", "RGB"),
-        ):
-            path = tmp_path / f"whole.{suffix}"
-            picture((40, 30), mode).save(path)
-            whole = np.frombuffer(path.read_bytes(), np.uint8)
-            for _ in range(60):
-                damaged = whole[: rng.integers(1, len(whole) + 1)].copy()
-                damaged[rng.integers(0, min(len(damaged), 200), 3)] = rng.integers(0, 256, 3)
-                path.write_bytes(damaged.tobytes())
-                try:
-                    outcomes.add(read_image(path, upright=True).mode)
-                except InputError:
-                    outcomes.add("refused")
-        assert outcomes == {"RGB", "refused"}
+    def test_does_not_depend_on_where_the_folder_is(self, animals):
+        before = Folder(animals / "train").signature()
+        (animals / "train").rename(animals / "elsewhere")
+        assert Folder(animals / "elsewhere").signature() == before
 
 
-def corrupt_exif(path: Path) -> None:
-    """A sound JPEG whose EXIF data end too early, which PIL warns about when it opens the file."""
-    exif = Image.Exif()
-    exif[0x010E] = "a description of some length"
-    data = exif.tobytes()
-    picture((16, 16)).save(path, exif=data[:-20])
-    with pytest.warns(UserWarning, match="Truncated File Read|EXIF"), Image.open(path) as image:
-        image.getexif()
+class TestGenerator:
+    class Named(Images):
+        def __init__(self, *names: str) -> None:
+            self.names = names
 
+        def __len__(self) -> int:
+            return len(self.names)
 
-def test_unreadable_metadata_does_not_warn(tmp_path):
-    corrupt_exif(tmp_path / "a.jpg")
-    assert read_image(tmp_path / "a.jpg", upright=True).size == (16, 16)  # warnings are errors here
+        def key(self, index: int) -> str:
+            return self.names[index]
 
+    def draws(self, names: tuple[str, ...], index: int, seed: int) -> tuple[int, ...]:
+        return tuple(generator(self.Named(*names), index, seed).integers(0, 2**32, 4).tolist())
 
-def test_threads_leave_the_warning_filters_as_they_were(tmp_path):
-    picture((300, 300)).save(tmp_path / "a.png")  # large enough for threads to take turns while it is decoded
-    before = list(warnings.filters)
+    def test_depends_on_name_and_seed_alone(self):
+        assert self.draws(("a", "b", "c"), 2, 7) == self.draws(("c",), 0, 7)
+        assert len({self.draws((name,), 0, seed) for name in ("a", "b", "a/b") for seed in (0, 1, 2**40)}) == 9
 
-    def read_often() -> None:
-        for _ in range(20):
-            read_image(tmp_path / "a.png")
-
-    threads = [threading.Thread(target=read_often) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert warnings.filters == before
-
-
-def test_endings_count_in_any_case():
-    assert all(is_image(Path(name)) for name in ("a.png", "b.JPEG", "c.Jpg", "d.TIF", "e.webp"))
-    assert not any(is_image(Path(name)) for name in ("a.txt", "png", ".hidden.png", "a.png.csv", "a"))
+    def test_names_that_are_not_unicode(self):
+        assert self.draws(("caf\udce9.png",), 0, 0) != self.draws(("café.png",), 0, 0)

@@ -1,6 +1,5 @@
 """Data sets of TFDS, as TFDS itself writes them: its own reader is the oracle."""
 
-import io
 import json
 import os
 import subprocess
@@ -10,9 +9,10 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from PIL import Image
+from support.tfds import import_tfds, write_data_set
 
-from sparseshape_jax.data.labelled import open_labelled
+from sparseshape_jax.data.images import generator
+from sparseshape_jax.data.open import open_images, open_labeled
 from sparseshape_jax.errors import InputError
 
 NAMES = ["cat", "dog", "owl"]
@@ -20,42 +20,22 @@ NAMES = ["cat", "dog", "owl"]
 
 @pytest.fixture(scope="module")
 def tfds() -> ModuleType:
-    for name in ("array_record", "importlib_resources"):  # the second one only for writing
-        pytest.importorskip(name, reason=f"tfds: {name} is not installed")
-    return pytest.importorskip("tensorflow_datasets", reason="tfds: pip install '.[tfds]'")
-
-
-def png(seed: int, size: tuple[int, int]) -> io.BytesIO:
-    file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)).save(file, "PNG")
-    return io.BytesIO(file.getvalue())
+    return import_tfds()
 
 
 @pytest.fixture(scope="module")
 def prepared(tfds, tmp_path_factory) -> Path:
     """A data set of three classes; its folder."""
 
-    class Animals(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
-        pkg_dir_path = tmp_path_factory.mktemp("code")
+    def noise(number: int, seed: int) -> list[tuple[np.ndarray, int]]:
+        generators = [np.random.default_rng(seed + index) for index in range(number)]
+        return [
+            (rng.integers(0, 256, (12 + index, 10, 3), dtype=np.uint8), index % 3)
+            for index, rng in enumerate(generators)
+        ]
 
-        def _info(self):
-            image = tfds.features.Image(encoding_format="png")
-            label = tfds.features.ClassLabel(names=NAMES)
-            return tfds.core.DatasetInfo(
-                builder=self, features=tfds.features.FeaturesDict({"image": image, "label": label})
-            )
-
-        def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples(11, 0), "validation": self._generate_examples(4, 100)}
-
-        def _generate_examples(self, number, seed):
-            for index in range(number):
-                yield index, {"image": png(seed + index, (12 + index, 10)), "label": index % 3}
-
-    builder = Animals(data_dir=tmp_path_factory.mktemp("tfds"), file_format="array_record")
-    builder.download_and_prepare()
-    return Path(builder.data_path)
+    splits = {"train": noise(11, 0), "validation": noise(4, 100)}
+    return write_data_set(tmp_path_factory.mktemp("tfds"), NAMES, splits)
 
 
 @pytest.fixture(scope="module")
@@ -64,44 +44,84 @@ def records(tfds, prepared) -> list[dict]:
 
 
 def test_equals_its_own_reader(prepared, records):
-    data = open_labelled(f"tfds:{prepared}", "train")
+    data = open_labeled(f"tfds:{prepared}", "train")
     assert data.classes == tuple(NAMES)
     assert len(data) == len(records) == 11
     assert data.labels.dtype == np.int32
     assert data.labels.tolist() == [record["label"] for record in records]
     for index, record in enumerate(records):
-        picture, label = data.example(index)
-        np.testing.assert_array_equal(picture, record["image"])
-        np.testing.assert_array_equal(data.picture(index), record["image"])
+        image, label = data.example(index)
+        np.testing.assert_array_equal(image, record["image"])
+        np.testing.assert_array_equal(data.image(index), record["image"])
         assert label == record["label"]
     assert data.describe(7) == f"record 7 of tfds:{prepared}/train"
 
 
 def test_subset_of_classes_in_the_order_given(prepared, records):
-    data = open_labelled(f"tfds:{prepared}", "train", ["owl", "cat"])
+    data = open_labeled(f"tfds:{prepared}", "train", ["owl", "cat"])
     kept = [(index, record) for index, record in enumerate(records) if record["label"] != 1]
     assert data.classes == ("owl", "cat")
     assert data.labels.tolist() == [{2: 0, 0: 1}[record["label"]] for _, record in kept]
     for position, (index, record) in enumerate(kept):
-        picture, label = data.example(position)
-        np.testing.assert_array_equal(picture, record["image"])
+        image, label = data.example(position)
+        np.testing.assert_array_equal(image, record["image"])
         assert label == data.labels[position]
         assert data.describe(position).startswith(f"record {index} of")
 
 
 def test_training_classes_elsewhere(prepared):
-    data = open_labelled(f"tfds:{prepared}", "validation", ["lynx", "dog", "cat"], allow_missing=True)
+    data = open_labeled(f"tfds:{prepared}", "validation", ["lynx", "dog", "cat"], allow_missing=True)
     assert data.classes == ("lynx", "dog", "cat")
     assert set(data.labels.tolist()) == {1, 2}
 
 
 def test_part_of_a_split(prepared):
-    assert len(open_labelled(f"tfds:{prepared}", "train[:5]")) == 5
+    assert len(open_labeled(f"tfds:{prepared}", "train[:5]")) == 5
+
+
+def test_the_split_may_be_part_of_the_name(prepared, records):
+    source = f"tfds:{prepared}/train"
+    data, images = open_labeled(source), open_images(source)
+    assert data.name == images.name == source
+    assert data.labels.tolist() == [record["label"] for record in records]
+    assert data.classes == tuple(NAMES)
+    assert len(images) == 11
+    for index, record in enumerate(records):
+        np.testing.assert_array_equal(images.image(index), record["image"])
+    assert len(open_images(f"tfds:{prepared}/validation")) == 4
+    assert len(open_images(f"tfds:{prepared}/train[:5]")) == 5
+
+
+def test_only_these_classes(prepared, records):
+    """As for weights: others are refused, and some may be missing."""
+    source = f"tfds:{prepared}/train"
+    data = open_labeled(source, None, ["owl", "lynx", "dog", "cat"], allow_missing=True, only_these=True)
+    assert data.classes == ("owl", "lynx", "dog", "cat")
+    assert data.labels.tolist() == [{0: 3, 1: 2, 2: 0}[record["label"]] for record in records]
+    because = r"holds cat, owl, not among the 2 classes that the weights know \(dog, lynx\)"
+    with pytest.raises(InputError, match=because):
+        open_labeled(source, None, ["dog", "lynx"], allow_missing=True, only_these=True)
+
+
+def test_a_record_has_one_name_in_the_whole_set_and_in_part_of_it(prepared, records):
+    whole, part = open_labeled(f"tfds:{prepared}/train"), open_labeled(f"tfds:{prepared}/train", None, ["owl", "cat"])
+    kept = [index for index, record in enumerate(records) if record["label"] != 1]
+    assert [whole.key(index) for index in range(11)] == [str(index) for index in range(11)]
+    assert [part.key(index) for index in range(len(part))] == [str(index) for index in kept]
+    assert generator(whole, kept[2], 1).random() == generator(part, 2, 1).random()
+
+
+def test_signature_tells_sets_apart(prepared):
+    opened = [open_labeled(f"tfds:{prepared}", split) for split in ("train", "train", "validation", "train[:5]")]
+    opened += [open_labeled(f"tfds:{prepared}", "train", chosen) for chosen in (["cat", "dog"], ["dog", "cat"])]
+    first, again, *others = (data.signature() for data in opened)
+    assert first == again
+    assert len({first, *others}) == 5
 
 
 def refused(because: str, source: str, split: str = "train", classes: list[str] | None = None) -> None:
     with pytest.raises(InputError) as caught:
-        open_labelled(source, split, classes)
+        open_labeled(source, split, classes)
     assert because in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -136,20 +156,20 @@ def test_not_for_classification(prepared, tmp_path):
 
 
 def test_damaged_record(prepared, monkeypatch):
-    data = open_labelled(f"tfds:{prepared}", "train")
-    record = data._records[3] | {"image": b"not a picture"}
+    data = open_labeled(f"tfds:{prepared}", "train")
+    record = data._records[3] | {"image": b"not an image"}
     monkeypatch.setattr(data, "_records", {3: record})
     with pytest.raises(InputError, match=r"^record 3 of tfds:.*/train is not an image"):
-        data.picture(3)
+        data.image(3)
 
 
 SCRIPT = """
 import sys
-from sparseshape_jax.data.labelled import open_labelled
+from sparseshape_jax.data.open import open_labeled
 from sparseshape_jax.errors import InputError
 for source in sys.argv[1:]:
     try:
-        data = open_labelled(source, "train")
+        data = open_labeled(source, "train")
         print(data.name, len(data), data.classes)
     except InputError as error:
         print(error)

@@ -58,7 +58,7 @@ def modules_by_our_names(network) -> dict[str, Any]:
 class Oracle:
     """A torch network with random weights.
 
-    The weights keep the activations' scale from layer to layer, and batch normalisation's running statistics are not
+    The weights keep the activations' scale from layer to layer, and batch normalization's running statistics are not
     the 0 and 1 that would hide them.
     """
 
@@ -81,7 +81,7 @@ class Oracle:
                     value.uniform_(-0.3, 0.3)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The state dict; copies, because JAX may share the memory, in which torch then counts on."""
+        """The state dict; copies, because JAX may share the memory while torch still writes to it."""
         state = self.network.state_dict()
         return {name: value.numpy().copy() for name, value in state.items() if "num_batches_tracked" not in name}
 
@@ -109,22 +109,6 @@ class Oracle:
         for handle in handles:
             handle.remove()
         return collected
-
-
-@pytest.fixture(scope="session")
-def torch_top_k(torch) -> Callable[..., Any]:
-    """The reference's operator on NCHW: torch.topk and scatter; or a stable sort, since torch.topk leaves ties open."""
-
-    def keep_top_k(x, fraction: float, *, lower_index_first: bool = True):
-        flat = x.flatten(2)
-        k = max(1, int(fraction * flat.shape[2]))
-        if lower_index_first:
-            indices = flat.abs().argsort(dim=2, descending=True, stable=True)[..., :k]
-        else:
-            indices = flat.abs().topk(k, dim=2).indices
-        return torch.zeros_like(flat).scatter(2, indices, flat.gather(2, indices)).reshape(x.shape)
-
-    return keep_top_k
 
 
 @pytest.fixture(scope="session")

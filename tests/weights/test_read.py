@@ -1,4 +1,4 @@
-"""Reading files of weights: against torch's own writer, and against files that no writer meant well with."""
+"""Reading files of weights: those of torch's own writer, damaged ones, and malicious ones."""
 
 import io
 import os

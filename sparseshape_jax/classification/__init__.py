@@ -1,1 +1,0 @@
-"""From images to class scores at any sparsity, and how often they are right."""

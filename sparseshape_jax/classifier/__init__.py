@@ -1,0 +1,1 @@
+"""Training classifiers with Top-K inside."""

@@ -1,0 +1,36 @@
+"""Settings of data that several rooms share. Imports no JAX, NumPy or PIL."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from sparseshape_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training images are varied.
+
+    Raises:
+        InputError: a range that is empty or out of bounds, a negative padding.
+    """
+
+    crop: Literal["random_resized", "padded", "center"] = "random_resized"
+    """random_resized: a part of random area and shape, resized (ImageNet); padded: a square of the network's size, at
+    a random place of the image padded with black (CIFAR); center: no variation, as in evaluation."""
+    scale: tuple[float, float] = (0.08, 1.0)
+    """random_resized: least and greatest area of the part, as a fraction of the image's."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """random_resized: least and greatest width of the part, divided by its height."""
+    padding: int = 4
+    """padded: black pixels on each side."""
+    flip: bool = True
+    """Mirror every other image, at random."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise InputError(f"scale is {list(self.scale)}; it must be two numbers, 0 < least <= most <= 1")
+        if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
+            raise InputError(f"ratio is {list(self.ratio)}; it must be two numbers, 0 < least <= most")
+        if self.padding < 0:
+            raise InputError(f"padding is {self.padding}; it must not be negative")

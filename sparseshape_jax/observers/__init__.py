@@ -1,0 +1,1 @@
+"""Human and network observers of an experiment: categories, decisions, records, scores, consistency. NumPy only."""

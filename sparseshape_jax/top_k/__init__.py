@@ -1,0 +1,1 @@
+"""Top-K sparse activations: the options, the operator, its specification, and where a network applies it."""

@@ -1,0 +1,63 @@
+"""Running the scripts as a user does, in this process, and looking at what they leave."""
+
+import csv
+import json
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from sparseshape_jax.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(script: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., SimpleNamespace]:
+    """A function from arguments to what a script does with them: `status`, `out` and `err`."""
+    found = runpy.run_path(str(ROOT / script))
+
+    def run(*arguments: object) -> SimpleNamespace:
+        try:
+            status = main(found["__doc__"], found["JOBS"], [str(argument) for argument in arguments])
+        except SystemExit as stop:  # how argparse ends
+            status = stop.code
+        printed = capsys.readouterr()
+        return SimpleNamespace(status=status, out=printed.out, err=printed.err)
+
+    return run
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def results(out: Path) -> dict:
+    """The content of results.json, which must have no NaN."""
+    return json.loads((out / "results.json").read_text(), parse_constant=pytest.fail)
+
+
+def rows(out: Path) -> list[dict]:
+    """The rows of results.json."""
+    return results(out)["rows"]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """The lines of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def refused(result: SimpleNamespace, message: str, out: Path) -> None:
+    """One clear line, exit status 2, and no file."""
+    assert result.status == 2
+    assert result.out == ""
+    # A progress bar may have stood there; it is wiped off the line.
+    lines = [line.rpartition("\r")[2] for line in result.err.strip("\n").split("\n")]
+    errors = [line for line in lines if "image/s" not in line]
+    assert len(errors) == 1, result.err
+    assert errors[0].startswith("error: ")
+    assert re.search(message, errors[0]), errors[0]
+    assert not out.exists() or files(out) == set()
