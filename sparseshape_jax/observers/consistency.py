@@ -17,23 +17,8 @@ from statistics import fmean
 from typing import Any
 
 from sparseshape_jax.errors import InputError
+from sparseshape_jax.observers.experiments import excluded_conditions, normalize_condition
 from sparseshape_jax.observers.records import Records
-
-# Conditions that model-vs-human leaves out: those without a distortion, and those where humans are below 20 % correct.
-EXCLUDED_CONDITIONS = {
-    "colour": ("cr",),
-    "contrast": ("c100", "c03", "c01"),
-    "high-pass": ("inf", "0.55", "0.45", "0.4"),
-    "low-pass": ("0", "15", "40"),
-    "phase-scrambling": ("0", "150", "180"),
-    "power-equalisation": ("0",),
-    "false-colour": ("true",),
-    "rotation": ("0",),
-    "eidolonI": ("1-10-10", "64-10-10", "128-10-10"),
-    "eidolonII": ("1-3-10", "32-3-10", "64-3-10", "128-3-10"),
-    "eidolonIII": ("1-0-10", "16-0-10", "32-0-10", "64-0-10", "128-0-10"),
-    "uniform-noise": ("0", "0.6", "0.9"),
-}
 
 
 @dataclass(frozen=True)
@@ -72,7 +57,7 @@ def compare(a: Records, b: Records) -> Consistency:
     first, second = _correct(a), _correct(b)
     if not first.keys() & second.keys():
         first, second = _correct(a, pooled=True), _correct(b, pooled=True)
-    excluded = EXCLUDED_CONDITIONS.get(a.dataset, ())
+    excluded = excluded_conditions(a.dataset)
     pairs = [
         [(answers[stimulus], second[condition][stimulus]) for stimulus in answers if stimulus in second[condition]]
         for condition, answers in first.items()
@@ -125,23 +110,13 @@ def _correct(records: Records, pooled: bool = False) -> dict[str | None, dict[st
     answers: dict[str | None, dict[str, bool]] = {}
     trials = zip(records.conditions, records.stimuli, records.responses, records.categories, strict=True)
     for condition, stimulus, response, category in trials:
-        cell = answers.setdefault(None if pooled else _normalize(condition), {})
+        cell = answers.setdefault(None if pooled else normalize_condition(condition), {})
         if stimulus in cell:
             raise InputError(
                 f"{records.observer!r} saw {stimulus!r} of {records.dataset!r} twice; trials cannot be matched"
             )
         cell[stimulus] = response == category
     return answers
-
-
-def _normalize(condition: str | None) -> str | None:
-    """Spell a condition in one way: 0.60 and 0.6, 3 and 3.0, True and true are the same."""
-    if condition is None:
-        return None
-    try:
-        return f"{float(condition):g}"
-    except ValueError:
-        return condition.lower()
 
 
 def _compare(trials: Sequence[tuple[bool, bool]]) -> Consistency:

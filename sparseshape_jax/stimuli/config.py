@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from sparseshape_jax.errors import InputError
 
@@ -14,20 +15,32 @@ class StimuliConfig:
     """Folder of images, with folders in it or without, or tfds:NAME/split."""
     sets: tuple[str, ...] = ("shuffled",)
     """Sets to make: shuffled (the color channels of small blocks are permuted; its conditions are the sides of the
-    blocks in pixels)."""
+    blocks in pixels); model-vs-human's colour, contrast, high-pass, low-pass, phase-scrambling, power-equalisation,
+    false-colour, rotation, eidolonI, eidolonII, eidolonIII and uniform-noise, together parametric; edge and silhouette,
+    which need photographs of one object on white. model-vs-human's sets are made of images of the 16 categories, in the
+    published layout."""
     conditions: tuple[str, ...] | None = None
     """Conditions to make, if only one set is. Default: the set's own."""
+    design: Literal["split", "paired"] = "split"
+    """How model-vs-human's sets are made: each image in one condition, the categories balanced (split, as published),
+    or every image in every condition (paired, for steadier curves). Other sets are always paired."""
+    per_class: int | None = None
+    """Take so many images of each class, or of each of the 16 categories. Default: all."""
     size: int | None = None
     """Side in pixels to which images are resized and cropped first. Default: what the set wants."""
     seed: int = 0
     """Of what is random in the sets. A stimulus depends on the seed and on its image, and on no other image."""
+    dry_run: bool = False
+    """Say what would be made, and stop."""
     out: str = "results/stimuli"
-    """Folder for <set>/<condition>/…, manifest.csv with the SHA-256 of each file, results.json and config.yaml. Give
-    the same command again to make what is missing."""
+    """Folder for the sets, manifest.csv with the SHA-256 of each file, a preview in figures/, results.json and
+    config.yaml. Repeat the same command to make what is missing."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise InputError(f"seed is {self.seed}; it must be at least 0")
+        if self.per_class is not None and self.per_class < 1:
+            raise InputError(f"per_class is {self.per_class}; it must be at least 1")
         if self.size is not None and not 8 <= self.size <= 4096:
             raise InputError(f"size is {self.size}; it must be from 8 to 4096 pixels")
         if not self.sets or len(set(self.sets)) < len(self.sets):

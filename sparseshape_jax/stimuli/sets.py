@@ -6,10 +6,19 @@ import numpy as np
 
 from sparseshape_jax.data.loader import Transform
 from sparseshape_jax.errors import InputError
+from sparseshape_jax.observers.experiments import PARAMETRIC
+from sparseshape_jax.stimuli.distort import GENERATED_SETS
+from sparseshape_jax.stimuli.published import PublishedStimuli
 from sparseshape_jax.stimuli.shuffled import Shuffled
 from sparseshape_jax.stimuli.stimulus_set import Pixels, StimulusSet
 
-_SETS: dict[str, StimulusSet] = {"shuffled": Shuffled()}
+_SETS: dict[str, StimulusSet] = {
+    "shuffled": Shuffled(),
+    **{name: PublishedStimuli(name) for name in GENERATED_SETS},
+}
+
+GROUPS: dict[str, tuple[str, ...]] = {"parametric": PARAMETRIC}
+"""Names that stand for several sets."""
 
 
 def register(name: str, stimulus_set: StimulusSet) -> None:
@@ -29,7 +38,8 @@ def find(name: str) -> StimulusSet:
         InputError: there is none; the message lists the names.
     """
     if name not in _SETS:
-        raise InputError(f"there is no set of stimuli called {name!r}; there are {', '.join(_SETS)}")
+        known = ", ".join((*_SETS, *GROUPS))
+        raise InputError(f"there is no set of stimuli called {name!r}; there are {known}")
     return _SETS[name]
 
 

@@ -5,8 +5,9 @@ condition, and may do so at random. The random generator depends on the image's 
 same in every order and every batch, and the same in files as in memory.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import ClassVar
@@ -31,6 +32,18 @@ class Stimulus:
     """Its path below the output folder."""
 
 
+@dataclass(frozen=True)
+class Design:
+    """How images are distributed over a set."""
+
+    seed: int = 0
+    """Of what is drawn: a sample of images, or their conditions."""
+    per_class: int | None = None
+    """Take so many images of each class; None takes all."""
+    paired: bool = True
+    """Every image in every condition; else each image in one condition only, where the set allows it."""
+
+
 class StimulusSet(ABC):
     """How photographs become the stimuli of one experiment."""
 
@@ -48,9 +61,39 @@ class StimulusSet(ABC):
     def make(self, image: Pixels, condition: str, rng: np.random.Generator) -> Pixels:
         """The stimulus that an RGB image (H, W, 3) becomes in a condition, of the same or another size."""
 
-    def plan(self, name: str, images: Images, conditions: Sequence[str]) -> Iterator[Stimulus]:
+    depends_on_all: ClassVar[bool] = False
+    """Whether a stimulus depends on which other images there are."""
+    needs_fit: ClassVar[bool] = False
+    """Whether `fit` must see all images before any stimulus is made."""
+
+    def fit(self, images: Iterable[Pixels]) -> "StimulusSet":  # noqa: ARG002
+        """The set with what it has to know of all images together."""
+        return self
+
+    def class_of(self, images: Images, index: int) -> str | None:
+        """The class that an image counts for; None leaves it out. By default the first folder of its path."""
+        return images.key(index).rpartition("/")[0].partition("/")[0]
+
+    def chosen(self, images: Images, design: Design) -> dict[str, list[int]]:
+        """The images that become stimuli, class by class, in an order that depends on the seed and their names.
+
+        With another `per_class`, the images in common stay the same.
+        """
+        classes: dict[str, list[int]] = {}
+        for index in range(len(images)):
+            name = self.class_of(images, index)
+            if name is not None:
+                classes.setdefault(name, []).append(index)
+
+        def order(index: int) -> bytes:
+            return hashlib.sha256(f"{design.seed} {images.key(index)}".encode("utf-8", "surrogateescape")).digest()
+
+        return {name: sorted(classes[name], key=order)[: design.per_class] for name in sorted(classes)}
+
+    def plan(self, name: str, images: Images, conditions: Sequence[str], design: Design) -> Iterator[Stimulus]:
         """All files of the set called `name`: every image in every condition, `<name>/<condition>/<image>.png`."""
+        indices = sorted(index for members in self.chosen(images, design).values() for index in members)
         for condition in conditions:
-            for index in range(len(images)):
+            for index in indices:
                 file = PurePosixPath(name, condition, images.key(index)).with_suffix(".png")
                 yield Stimulus(index, condition, file)
