@@ -37,8 +37,13 @@ def run(images, tmp_path, capsys) -> Run:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All images below a folder."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.png"))}
+    """All complete stimuli below a folder: no previews, and no files that are being written."""
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.png"))}
+    return {
+        name: path.read_bytes()
+        for name, path in found.items()
+        if not name.startswith("figures/") and not path.name.startswith(".")
+    }
 
 
 def manifest(folder: Path) -> list[dict[str, str]]:
@@ -57,7 +62,7 @@ class Offset(StimulusSet):
 class Numbered(Offset):
     """The same, in files that are named by the image's number."""
 
-    def plan(self, name, images: Images, conditions) -> Iterator[Stimulus]:
+    def plan(self, name, images: Images, conditions, design) -> Iterator[Stimulus]:
         for condition in conditions:
             for index in range(len(images)):
                 yield Stimulus(index, condition, PurePosixPath(name, f"{index}-{condition}.png"))
@@ -66,7 +71,7 @@ class Numbered(Offset):
 class Flattened(Offset):
     """Two conditions that would write the same files."""
 
-    def plan(self, name, images: Images, conditions) -> Iterator[Stimulus]:
+    def plan(self, name, images: Images, conditions, design) -> Iterator[Stimulus]:
         for condition in conditions:
             for index in range(len(images)):
                 yield Stimulus(index, condition, PurePosixPath(name, f"{index}.png"))
@@ -86,6 +91,9 @@ class TestFiles:
             "images": str(images),
             "sets": ["shuffled"],
             "conditions": None,
+            "design": "split",
+            "per_class": None,
+            "dry_run": False,
             "size": None,
             "seed": 0,
             "out": str(out),
@@ -161,8 +169,8 @@ def test_help_names_every_set(capsys):
     """By hand, because settings import none of them."""
     text = " ".join(command("synthesize.py", capsys)("stimuli", "--help").out.split())
     assert "shuffled" in sets.names()
-    for name in sets.names():
-        assert f"{name} (" in text
+    for name in (*sets.names(), *sets.GROUPS):
+        assert re.search(rf"\b{name}[ ,;(]", text), name
 
 
 @pytest.mark.usefixtures("own_sets")
@@ -278,14 +286,13 @@ class TestAgain:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        # The file that was being written has another name, which no reader of images takes for one.
-        made = {name: data for name, data in contents(tmp_path / "out").items() if ".partial" not in name}
+        made = contents(tmp_path / "out")
         assert 5 <= len(made) < 60
         assert not (tmp_path / "out" / "manifest.csv").exists()
         assert start("out").wait(timeout=120) == 0
         whole, resumed = contents(tmp_path / "whole"), contents(tmp_path / "out")
         assert len(whole) == 60
-        assert {name: data for name, data in resumed.items() if ".partial" not in name} == whole
+        assert resumed == whole
         assert made.items() < whole.items()
         for name in ("manifest.csv", "summary.csv"):
             assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
