@@ -3,9 +3,9 @@
     python benchmarks/evaluation.py --stimuli path/to/cue-conflict
 
 Both are whole commands in processes of their own. They start, read and decode the stimuli, load SqueezeNet 1.1's
-weights, run the network at 100, 50, 40, 30, 20, 10 and 5 %, and decide among the 16 categories. Ours also writes records,
-results and figures. The first line has whole commands, with compiling; the table has the forward passes alone, in one
-process, after everything is compiled. `--whole_only` leaves out the table.
+weights, run the network at 100, 50, 40, 30, 20, 10 and 5 %, and decide among the 16 categories. Ours also writes
+records, results and figures. The first line has whole commands, with compiling; the table has the forward passes
+alone, in one process, after everything is compiled. `--whole_only` leaves out the table.
 """
 
 import argparse
