@@ -42,7 +42,7 @@ def prepare_folder(folder: str | os.PathLike[str]) -> Path:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, with the same suffix; rename it to `path` on success, delete it on failure.
+    """Yield a temporary path next to `path`, with its suffix; rename it to `path` on success, delete it on failure.
 
     Raises:
         InputError: the disk is full or the folder is not writable.

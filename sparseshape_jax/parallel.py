@@ -29,7 +29,8 @@ def map_batch(
 
     All arrays in the arguments and in the result have the batch as their leading axis; images must not depend on each
     other. A batch that does not divide evenly is filled up with copies of its last image, whose results are dropped.
-    With one device this is `jax.jit`.
+    With one device this is `jax.jit`. With several, JAX keeps the programs, and arrays that are their constants, until
+    `jax.clear_caches()`.
 
     Args:
         function: what to compile.

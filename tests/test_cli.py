@@ -366,39 +366,3 @@ def test_help_says_what_the_docstrings_say(run):
     assert of_group.status == 0
     assert "Call someone." in of_group.out
     assert "example: house.py help call Ada" in of_group.out
-
-
-HEAVY = {"jax", "jaxlib", "flax", "optax", "orbax", "numpy", "PIL", "matplotlib", "grain", "skimage", "tqdm"}
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["evaluate.py"],
-        ["evaluate.py", "shape-bias"],
-        ["evaluate.py", "accuracy"],
-        ["evaluate.py", "sweep"],
-        ["synthesize.py"],
-        ["synthesize.py", "texture"],
-        ["train.py"],
-        ["train.py", "classifier"],
-        ["sparseshape_jax.weights"],
-        ["sparseshape_jax.weights", "convert"],
-    ],
-    ids=" ".join,
-)
-def test_help_starts_no_jax(command):
-    script = (
-        "import runpy, sys\n"
-        "name = sys.argv.pop(1)\n"
-        "run = runpy.run_path if name.endswith('.py') else runpy.run_module\n"
-        "try:\n    run(name, run_name='__main__')\n"
-        "except SystemExit as stop:\n    assert not stop.code\n"
-        f"print('imported:', *sorted({HEAVY!r} & set(sys.modules)))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "imported:"
-    assert "--config" in done.stdout or "subcommands:" in done.stdout
-    assert "example" in done.stdout

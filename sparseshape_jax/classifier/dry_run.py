@@ -4,7 +4,6 @@ import math
 
 import jax
 import numpy as np
-from PIL import Image
 
 from sparseshape_jax import output, parallel
 from sparseshape_jax.classifier.task import ClassifierTask
@@ -37,8 +36,7 @@ def describe(task: ClassifierTask) -> None:
         starts = range(0, len(images) - columns + 1, columns)[:ROWS]
         rows = [np.concatenate(images[start : start + columns], axis=1) for start in starts]
         path = output.prepare_folder(config.out) / "first-batch.png"
-        with output.replacing(path) as temporary:
-            Image.fromarray(np.concatenate(rows)).save(temporary)
+        output.write_image(path, np.concatenate(rows) / 255)
         print(f"the first batch, as the network sees it except for normalization, is {path}")
 
 

@@ -42,7 +42,7 @@ class Runner:
     """Minimizes one objective over batches of images of any size, split over this process's devices.
 
     Programs are compiled once for each batch shape. They hold the network's weights as constants, and are freed
-    together with this object.
+    together with this object (with several devices, JAX's own cache of `pmap` keeps them until `jax.clear_caches()`).
 
     Args:
         network: in eval mode.

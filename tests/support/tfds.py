@@ -34,22 +34,25 @@ def write_data_set(
     """
     tfds = import_tfds()
 
-    class Animals(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
-        pkg_dir_path = folder
+    # Not registered: a second data set of this name in the same process would be refused.
+    with tfds.core.registered.skip_registration():
 
-        def _info(self):
-            image = tfds.features.Image(encoding_format="png")
-            label = tfds.features.ClassLabel(names=list(classes))
-            return tfds.core.DatasetInfo(
-                builder=self, features=tfds.features.FeaturesDict({"image": image, "label": label})
-            )
+        class Animals(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
+            pkg_dir_path = folder
 
-        def _split_generators(self, dl_manager):
-            return {name: _examples(records) for name, records in splits.items()}
+            def _info(self):
+                image = tfds.features.Image(encoding_format="png")
+                label = tfds.features.ClassLabel(names=list(classes))
+                return tfds.core.DatasetInfo(
+                    builder=self, features=tfds.features.FeaturesDict({"image": image, "label": label})
+                )
 
-        def _generate_examples(self):  # abstract in TFDS, which takes the generators above
-            raise NotImplementedError
+            def _split_generators(self, dl_manager):
+                return {name: _examples(records) for name, records in splits.items()}
+
+            def _generate_examples(self):  # abstract in TFDS, which takes the generators above
+                raise NotImplementedError
 
     builder = Animals(data_dir=folder, file_format="array_record")
     builder.download_and_prepare()

@@ -215,6 +215,17 @@ def test_results_of_other_settings_stay(copied, monkeypatch):
     assert list(summary(copied)) == top + rest
 
 
+def test_rows_are_those_of_images_that_are_there_in_the_order_of_the_tasks(photos, tmp_path):
+    arguments = ("texture", "--images", photos, *SMALL, *KEEP_ALL, "--steps", 2, "--out", tmp_path, "--seeds")
+    other, own = ([f"{name}_texture_all-0.2_seed{seed}.png" for name in NAMES] for seed in (1, 0))
+    assert synthesize(*arguments, "[1]") == synthesize(*arguments, "[0]") == 0
+    for file in (other[1], own[0]):
+        (tmp_path / file).unlink()
+    assert synthesize(*arguments, "[0]") == 0
+    assert list(summary(tmp_path)) == [*own, other[0], other[2]]
+    assert len((tmp_path / "summary.csv").read_text().splitlines()) == 6
+
+
 def test_results_are_not_taken_for_photographs(finished, photos, tmp_path, made):
     folder = Path(shutil.copytree(photos, tmp_path / "photos"))
     shutil.copytree(finished, folder / "out")

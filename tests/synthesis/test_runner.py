@@ -33,8 +33,13 @@ def runner(objective: Objective = TEXTURE, bounds: Any = "sigmoid", **options: A
     return Runner(network(), TORCHVISION, objective, Parameterization(bounds, 0.5), lbfgs(history=5), **options)
 
 
-def test_losses_start_at_one_and_fall():
-    one = runner()
+@pytest.fixture(scope="module")
+def one(compiled_programs) -> Runner:
+    """A runner for textures."""
+    return runner()
+
+
+def test_losses_start_at_one_and_fall(one):
     problem = one.problem({"image": IMAGES}, STARTS, ("top", "all"))
     np.testing.assert_allclose(one.losses(problem.start, problem), 1, rtol=1e-6)
     values, gradients = one.value_and_grad(problem.start, problem)
@@ -54,23 +59,21 @@ def test_images_are_those_that_params_were_made_from(bounds):
     np.testing.assert_allclose(one.images(problem.start, problem), STARTS, atol=1e-4)
 
 
-def test_resumes_from_a_run():
-    one = runner()
+def test_resumes_from_a_run(one):
     problem = one.problem({"image": IMAGES}, STARTS, ("top", "rest"))
     whole, half = one.run(problem, steps=8), one.run(problem, steps=4)
     np.testing.assert_array_equal(one.run(problem, half.run, steps=8).losses, whole.losses)
 
 
-def test_a_given_scale_is_the_unit_of_the_losses():
-    one = runner()
+def test_a_given_scale_is_the_unit_of_the_losses(one):
     problem = one.problem({"image": IMAGES}, STARTS, ("top", "all"))
     other = one.problem({"image": IMAGES}, STARTS, ("top", "all"), scale=2 * problem.scale)
     np.testing.assert_allclose(one.losses(problem.start, other), 0.5, rtol=1e-6)
 
 
-def test_smoothness_is_in_units_of_the_starting_loss():
-    rough, smooth = runner(), runner(smoothness=3.0)
-    scale = rough.problem({"image": IMAGES}, STARTS, ("all", "all")).scale
+def test_smoothness_is_in_units_of_the_starting_loss(one):
+    smooth = runner(smoothness=3.0)
+    scale = one.problem({"image": IMAGES}, STARTS, ("all", "all")).scale
     problem = smooth.problem({"image": IMAGES}, STARTS, ("all", "all"), scale=scale)
     down, right = (np.mean(np.diff(STARTS, axis=axis) ** 2, axis=(1, 2, 3)) for axis in (1, 2))
     np.testing.assert_allclose(smooth.losses(problem.start, problem), 1 + 3 * (down + right), rtol=1e-4)

@@ -140,6 +140,20 @@ def test_arguments_that_are_missing(command, capsys, name):
     assert captured.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("job", ["", "list", "fetch", "inspect", "convert", "normalize"])
+def test_help_imports_nothing_heavy(job):
+    script = (
+        "import runpy, sys\n"
+        f"sys.argv[1:] = [*{job.split()}, '--help']\n"
+        "try:\n    runpy.run_module('sparseshape_jax.weights', run_name='__main__')\n"
+        "except SystemExit as stop:\n    assert not stop.code\n"
+        "print('imported:', *sorted({'jax', 'flax', 'numpy', 'PIL', 'tqdm', 'safetensors'} & set(sys.modules)))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "imported:"
+    assert "usage: python -m sparseshape_jax.weights" in run.stdout
+
+
 def test_help_teaches_by_example(command, capsys):
     with pytest.raises(SystemExit) as exit_status:
         command("--help")
