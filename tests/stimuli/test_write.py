@@ -100,6 +100,7 @@ class TestFiles:
         }
         assert sorted(path.name for path in out.iterdir()) == [
             "config.yaml",
+            "figures",
             "manifest.csv",
             "results.json",
             "shuffled",
@@ -151,13 +152,13 @@ class TestFiles:
 
     def test_images_may_be_resized_and_cropped_first(self, run, tmp_path):
         run("--size", "8")
-        sizes = {read_image(path).size for path in (tmp_path / "out").rglob("*.png")}
+        sizes = {read_image(path).size for path in (tmp_path / "out" / "shuffled").rglob("*.png")}
         assert sizes == {(8, 8)}
 
     def test_the_settings_can_be_given_again_as_a_file(self, run, tmp_path, capsys):
         run("--conditions", "4", "2", "--seed", "3")
         before, lines = contents(tmp_path / "out"), manifest(tmp_path / "out")
-        next((tmp_path / "out").rglob("*.png")).unlink()
+        next((tmp_path / "out" / "shuffled").rglob("*.png")).unlink()
         again = command("synthesize.py", capsys)("stimuli", "--config", tmp_path / "out" / "config.yaml")
         assert again.status == 0
         assert "8 stimuli, 1 of them new" in again.out
@@ -217,7 +218,7 @@ class TestOwnSets:
         assert {read_image(path).size for path in (out / "small").rglob("*.png")} == {(8, 8)}
         assert {read_image(path).size for path in (out / "shuffled").rglob("*.png")} == {(13, 10)}
         run("--sets", "small", "--size", "9", out="larger")
-        assert {read_image(path).size for path in (tmp_path / "larger").rglob("*.png")} == {(9, 9)}
+        assert {read_image(path).size for path in (tmp_path / "larger" / "small").rglob("*.png")} == {(9, 9)}
 
 
 class TestAgain:
