@@ -2,6 +2,7 @@
 
 from sparseshape_jax.cli import Job, main
 from sparseshape_jax.evaluation.config import AccuracyConfig, OodConfig, ShapeBiasConfig, SweepConfig
+from sparseshape_jax.evaluation.local_global_config import LocalGlobalConfig, RelevanceConfig
 
 JOBS = {
     "shape-bias": Job(
@@ -23,6 +24,16 @@ JOBS = {
         OodConfig,
         "sparseshape_jax.evaluation.ood:run",
         examples="evaluate.py ood --data my-sets --sets edge silhouette --records human-records",
+    ),
+    "local-global": Job(
+        LocalGlobalConfig,
+        "sparseshape_jax.evaluation.local_global:run",
+        examples="evaluate.py local-global --data photos --fractions [1.0,0.2] --per_class 3",
+    ),
+    "relevance": Job(
+        RelevanceConfig,
+        "sparseshape_jax.evaluation.relevance:run",
+        examples="evaluate.py relevance --data photos --fractions [1.0,0.2] --composite.name epsilon_plus_flat",
     ),
 }
 

@@ -13,7 +13,7 @@ PACKAGE = Path(sparseshape_jax.__file__).parent
 FLOORS = (
     {"errors", "output", "cli", "parallel", "preprocessing", "downloads"},
     {"top_k", "models", "observers"},
-    {"data", "predictor", "weights", "results", "figures"},
+    {"data", "predictor", "weights", "results", "figures", "relevance"},
     {"stimuli"},
     {"evaluation", "synthesis", "training"},
     {"classifier"},
@@ -21,11 +21,13 @@ FLOORS = (
 APART = {"evaluation", "synthesis", "training"}
 INSIDE_FUNCTIONS = {
     ("top_k/spec.py", "sparseshape_jax.top_k.operator"): "settings hold a TopK, and import no JAX",
+    ("stimuli/edges.py", "cv2"): "an extra",
     ("training/log.py", "tensorboardX"): "an extra",
 }
 TYPES_ONLY = {
     "__init__.py": "what needs JAX is imported on first use",
     "preprocessing.py": "the catalog of weights is listed without JAX",
+    "relevance/__init__.py": "settings hold a Composite, and import no JAX",
     "top_k/spec.py": "settings import no JAX",
     "observers/decisions.py": "the observers' statistics import NumPy only",
 }

@@ -47,6 +47,8 @@ class Classifier:
     """Network and weights. None for a user's own model, of which nothing more is known."""
     trained: bool = False
     """Whether the weights were trained with this Top-K."""
+    own: Callable[[Any], Any] | None = field(default=None, repr=False)
+    """A user's own model, from images (N, H, W, 3) in [0, 1] to logits."""
 
     @property
     def spec(self) -> TopK:
@@ -194,16 +196,18 @@ def _own_model(name: str, config: ClassificationConfig) -> list[Classifier]:
             raise InputError(f"{name} returned {type(model).__name__}; it must return a callable from images to logits")
         return lambda images: np.asarray(model(images.astype(np.float32) / 255))
 
+    models = [make(top_k=specs[0]) if takes_top_k else make() for specs in placements]
     return [
         Classifier(
             name=name.replace(":", "_"),
             specs=specs,
             top_k=() if specs[0].is_identity else specs,
             suffix=suffix_for(placements, index),
-            function=own_logits(make(top_k=specs[0]) if takes_top_k else make()),
+            function=own_logits(model),
             loaded=None,
+            own=model,
         )
-        for index, specs in enumerate(placements)
+        for index, (specs, model) in enumerate(zip(placements, models, strict=True))
     ]
 
 

@@ -15,10 +15,12 @@ class StimuliConfig:
     """Folder of images, with folders in it or without, or tfds:NAME/split."""
     sets: tuple[str, ...] = ("shuffled",)
     """Sets to make: shuffled (the color channels of small blocks are permuted; its conditions are the sides of the
-    blocks in pixels); model-vs-human's colour, contrast, high-pass, low-pass, phase-scrambling, power-equalisation,
-    false-colour, rotation, eidolonI, eidolonII, eidolonIII and uniform-noise, together parametric; edge and silhouette,
-    which need photographs of one object on white. model-vs-human's sets are made of images of the 16 categories, in the
-    published layout."""
+    blocks in pixels), scrambled (blocks in another order: side and variant, such as 56_0), patched (square patches are
+    covered: 30_all, 30_07 or 30_singles), smoothed (without texture: the number of passes), difference (what smoothing
+    takes away: absolute or inverse); model-vs-human's colour, contrast, high-pass, low-pass, phase-scrambling,
+    power-equalisation, false-colour, rotation, eidolonI, eidolonII, eidolonIII and uniform-noise, together parametric;
+    edge and silhouette, which need photographs of one object on white. model-vs-human's sets are made of images of the
+    16 categories, in the published layout."""
     conditions: tuple[str, ...] | None = None
     """Conditions to make, if only one set is. Default: the set's own."""
     design: Literal["split", "paired"] = "split"

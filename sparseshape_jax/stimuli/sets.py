@@ -8,12 +8,19 @@ from sparseshape_jax.data.loader import Transform
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.observers.experiments import PARAMETRIC
 from sparseshape_jax.stimuli.distort import GENERATED_SETS
+from sparseshape_jax.stimuli.patched import Patched
 from sparseshape_jax.stimuli.published import PublishedStimuli
+from sparseshape_jax.stimuli.scrambled import Scrambled
 from sparseshape_jax.stimuli.shuffled import Shuffled
+from sparseshape_jax.stimuli.smoothed import Difference, Smoothed
 from sparseshape_jax.stimuli.stimulus_set import Pixels, StimulusSet
 
 _SETS: dict[str, StimulusSet] = {
     "shuffled": Shuffled(),
+    "scrambled": Scrambled(),
+    "patched": Patched(),
+    "smoothed": Smoothed(),
+    "difference": Difference(),
     **{name: PublishedStimuli(name) for name in GENERATED_SETS},
 }
 

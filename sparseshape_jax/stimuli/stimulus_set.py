@@ -6,6 +6,7 @@ same in every order and every batch, and the same in files as in memory.
 """
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,11 @@ class StimulusSet(ABC):
     def make(self, image: Pixels, condition: str, rng: np.random.Generator) -> Pixels:
         """The stimulus that an RGB image (H, W, 3) becomes in a condition, of the same or another size."""
 
+    def drawn(self, shape: tuple[int, int], condition: str, rng: np.random.Generator) -> str:
+        """What `make` draws at random for an image of (H, W) pixels with the same generator, for the manifest."""
+        del shape, condition, rng
+        return ""
+
     depends_on_all: ClassVar[bool] = False
     """Whether a stimulus depends on which other images there are."""
     needs_fit: ClassVar[bool] = False
@@ -97,3 +103,8 @@ class StimulusSet(ABC):
             for index in indices:
                 file = PurePosixPath(name, condition, images.key(index)).with_suffix(".png")
                 yield Stimulus(index, condition, file)
+
+
+def whole_numbers(condition: str) -> tuple[int, ...]:
+    """The numbers of a condition that consists of digits and underscores, such as 56_0; else none."""
+    return tuple(map(int, condition.split("_"))) if re.fullmatch(r"[0-9]+(_[0-9]+)*", condition) else ()

@@ -23,7 +23,7 @@ from sparseshape_jax.stimuli.config import StimuliConfig
 from sparseshape_jax.stimuli.stimulus_set import Design, Pixels, Stimulus, StimulusSet
 
 MANIFEST = "manifest.csv"
-COLUMNS = ("image", "set", "condition", "file", "sha256")
+COLUMNS = ("image", "set", "condition", "file", "drawn", "sha256")
 RESIZE = 256 / 224
 """The short side before the crop, in sides of the crop: ImageNet's usual."""
 
@@ -70,7 +70,7 @@ def run(config: StimuliConfig) -> list[Row]:
     with tqdm(total=len(plan), initial=len(plan) - len(missing), unit="image") as progress:
         for _ in _make(config, images, wanted, missing, results.folder):
             progress.update()
-    _write_manifest(results.folder, listed, images, plan)
+    _write_manifest(config, results.folder, listed, images, wanted, plan)
     rows = results.finish(draw_preview(results.folder, _preview(plan)))
     print(f"{config.out}: {len(plan)} stimuli, {len(missing)} of them new")
     return rows
@@ -108,6 +108,14 @@ def _pixels(config: StimuliConfig, stimulus_set: StimulusSet, images: Images, in
     if size is None:
         return np.asarray(image)
     return prepare(image, Preprocessing(resize=round(size * RESIZE), crop=size))
+
+
+def _drawn(config: StimuliConfig, images: Images, stimulus_set: StimulusSet, stimulus: Stimulus) -> str:
+    """What was drawn at random for a stimulus, as the manifest has it."""
+    size = config.size or stimulus_set.size
+    if size is None:
+        return ""
+    return stimulus_set.drawn((size, size), stimulus.condition, generator(images, stimulus.index, config.seed))
 
 
 def _print_plan(images: Images, plan: Sequence[tuple[str, Stimulus]]) -> None:
@@ -184,7 +192,12 @@ def _read_manifest(path: Path) -> list[dict[str, str]]:
 
 
 def _write_manifest(
-    folder: Path, listed: Sequence[dict[str, str]], images: Images, plan: Sequence[tuple[str, Stimulus]]
+    config: StimuliConfig,
+    folder: Path,
+    listed: Sequence[dict[str, str]],
+    images: Images,
+    wanted: dict[str, StimulusSet],
+    plan: Sequence[tuple[str, Stimulus]],
 ) -> None:
     """List this run's files with their hashes, and those of other sets and conditions that were listed before."""
     made = {(name, stimulus.condition) for name, stimulus in plan}
@@ -196,6 +209,7 @@ def _write_manifest(
                 "set": name,
                 "condition": stimulus.condition,
                 "file": stimulus.file.as_posix(),
+                "drawn": _drawn(config, images, wanted[name], stimulus),
                 "sha256": sha256(folder / stimulus.file),
             }
         )

