@@ -18,7 +18,7 @@ TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8
 def example(tmp_path) -> Path:
     """The job and its imports in a file, and two images to run it on."""
     job, imports = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    assert len(job.splitlines()) < 60
+    assert len((imports + job).splitlines()) < 60
     (tmp_path / "active.py").write_text(imports + job, encoding="utf-8")
     (tmp_path / "photos").mkdir()
     for seed in range(2):
@@ -46,4 +46,4 @@ def test_the_example_runs_resumes_and_refuses(example):
     assert json.loads((example / "results/active/results.json").read_text()) == content
     refused = run("--fraction", "2")
     assert refused.returncode == 2
-    assert refused.stderr == "error: fraction is 2.0; it must be in (0, 1]\n"
+    assert refused.stderr == "error: Top-K: the keep fraction is 2.0; it must be in (0, 1], for example 0.2 for 20 %\n"

@@ -22,20 +22,17 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.cbook import boxplot_stats
-from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
 
+from sparseshape_jax.figures.observers import LINES, MARKERS, add_legend, mix, shade
 from sparseshape_jax.figures.save import save
 from sparseshape_jax.figures.style import HUES, HUMANS, STYLE
 from sparseshape_jax.observers.categories import CATEGORIES
 from sparseshape_jax.observers.records import parse_observer_name
 from sparseshape_jax.observers.scores import Score, pool
-
-MARKERS = ("o", "s", "^", "v", "P", "X", "<", ">", "p", "h")
-LINES = ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def _by_category(observers: Sequence[_Observer]) -> Figure:
         axis.set_major_locator(MultipleLocator(0.1))
         axis.set_major_formatter("{x:.1f}")
     handles = [Line2D([], [], label=one.label, **one.line(one.color), **one.markers(8)) for one in observers]
-    _add_legend(figure, handles)
+    add_legend(figure, handles, columns=3)
     return figure
 
 
@@ -136,7 +133,7 @@ def _box_plot(observers: Sequence[_Observer]) -> Figure:
         values = [bias for bias in biases if not math.isnan(bias)]
         box = boxplot_stats(values)[0]
         axes.hlines(row, box["whislo"], box["whishi"], colors=observer.color, linewidth=1.5)
-        axes.barh(row, box["q3"] - box["q1"], 0.6, box["q1"], color=_mix(observer.color, "white", 0.6), zorder=2)
+        axes.barh(row, box["q3"] - box["q1"], 0.6, box["q1"], color=mix(observer.color, "white", 0.6), zorder=2)
         axes.vlines(box["med"], row - 0.3, row + 0.3, colors=observer.color, linewidth=2.5, zorder=3)
         axes.plot(values, [row] * len(values), ".", color=observer.color, markersize=6, clip_on=False, zorder=3)
         axes.plot(observer.score.shape_bias, row, "D", color="black", markersize=6, markeredgecolor="white", zorder=4)
@@ -193,7 +190,7 @@ def _against_sparsity(models: Sequence[_Observer], humans: Sequence[Score]) -> F
         axes.grid(axis="y", color="#E2E2E2", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines["top"].set_visible(False)
-    _add_legend(figure, handles)
+    add_legend(figure, handles, columns=3)
     return figure
 
 
@@ -216,7 +213,7 @@ def _observers(scores: Sequence[Score]) -> list[_Observer]:
                 model=model,
                 label=_label(model, fraction, keep),
                 hue=hue,
-                color=_shade(hue, depth),
+                color=shade(hue, depth),
                 fraction=fraction,
                 keep=keep,
                 marker=MARKERS[order % len(MARKERS)],
@@ -254,22 +251,3 @@ def _label(model: str, fraction: float | None, keep: str) -> str:
     if fraction is None:
         return name + (", top removed" if keep == "rest" else "")
     return name + {"all": "", "top": f", top {100 * fraction:g} %", "rest": f", top {100 * fraction:g} % removed"}[keep]
-
-
-def _shade(hue: str, depth: float) -> str:
-    """Return `hue` lightened (depth 0) through itself (0.5) to darkened (1)."""
-    return _mix(hue, "white", 0.6 - 1.2 * depth) if depth < 0.5 else _mix(hue, "black", 1.2 * depth - 0.6)
-
-
-def _mix(color: str, other: str, weight: float) -> str:
-    red, green, blue = ((1 - weight) * a + weight * b for a, b in zip(to_rgb(color), to_rgb(other), strict=True))
-    return to_hex((red, green, blue))
-
-
-def _add_legend(figure: Figure, handles: Sequence[Any]) -> None:
-    """Put a legend below everything, in as many columns as fit, and make room for it."""
-    # At 10 points a letter is about 0.085 inches wide, the sample and the gap 0.7.
-    width = 0.7 + 0.085 * max(len(handle.get_label()) for handle in handles)
-    columns = max(1, min(3, int(figure.get_figwidth() / width)))
-    figure.set_figheight(figure.get_figheight() + 0.1 + 0.23 * math.ceil(len(handles) / columns))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
