@@ -182,7 +182,7 @@ class TestEdges:
 
 class TestWritten:
     def write(self, tmp_path, out, **settings):
-        config = StimuliConfig(str(tmp_path / "photos"), out=str(tmp_path / out), **settings)
+        config = StimuliConfig(images=str(tmp_path / "photos"), out=str(tmp_path / out), **settings)
         write.run(config)
         return table(tmp_path / out / "manifest.csv")
 

@@ -111,7 +111,7 @@ class TestFiles:
         run("--conditions", "4", "2")
         out = tmp_path / "out"
         lines = manifest(out)
-        assert list(lines[0]) == ["image", "set", "condition", "file", "sha256"]
+        assert list(lines[0]) == ["image", "set", "condition", "file", "drawn", "sha256"]
         assert [line["file"] for line in lines] == list(contents(out))
         for line in lines:
             assert line["sha256"] == hashlib.sha256((out / line["file"]).read_bytes()).hexdigest()
