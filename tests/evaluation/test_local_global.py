@@ -113,7 +113,9 @@ def test_conditions_are_the_pixels_of_the_written_sets(photos, tmp_path):
     for condition, name in zip(conditions, names, strict=True):
         out = tmp_path / "sets" / name
         write.run(
-            StimuliConfig(images=str(photos), sets=(condition.set,), conditions=(name,), size=SIDE, seed=4, out=str(out))
+            StimuliConfig(
+                images=str(photos), sets=(condition.set,), conditions=(name,), size=SIDE, seed=4, out=str(out)
+            )
         )
         for index in range(len(images)):
             pixels = np.asarray(images.image(index))
