@@ -215,7 +215,7 @@ class OodConfig(ClassificationConfig):
     """Folder with a folder for each set, in the published layouts: <set>/<category>/<image>.png, or
     <set>/dnn/session-1/…. synthesize.py stimuli makes such sets. Without it, only --records are scored."""
     sets: tuple[str, ...] | None = None
-    """Sets to measure. Default: all in the folder."""
+    """Sets to measure, and to score the records of. Default: all in the folder, and all that records are of."""
     download: bool = False
     """Download published sets that are not in the folder (all 17, or those of --sets), each once, into the cache."""
     records: tuple[str, ...] = ()

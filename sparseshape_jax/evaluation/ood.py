@@ -42,7 +42,7 @@ def run(config: OodConfig) -> list[Row]:
     Raises:
         InputError: bad sets, model, weights, records or output folder.
     """
-    others = read_folders(config.records) if config.records else []
+    others = _others(config)
     folders = _folders(config)
     classifiers = build_classifiers(config) if folders else []
     results = Results(config.out, "evaluate ood", config, identity=("observer", "set", "condition"))
@@ -72,6 +72,21 @@ def run(config: OodConfig) -> list[Row]:
 
 def _asked(config: OodConfig, name: str) -> bool:
     return config.sets is None or name in config.sets
+
+
+def _others(config: OodConfig) -> list[Records]:
+    """The records of other observers on the sets that were asked for.
+
+    Raises:
+        InputError: there are none of a set, and no images of it are to be measured.
+    """
+    read = read_folders(config.records) if config.records else []
+    there = dict.fromkeys(one.dataset for one in read)
+    if config.data is None and not config.download:
+        for name in config.sets or ():
+            if name not in there:
+                raise InputError(f"there are no records of the set {name}; there are those of {', '.join(there)}")
+    return [one for one in read if _asked(config, one.dataset)]
 
 
 def _folders(config: OodConfig) -> dict[str, Path]:

@@ -141,6 +141,17 @@ def test_people_alone_and_networks_alone(evaluate, data, tmp_path):
     assert "figures/accuracy-against-fraction.png" in files(out)
 
 
+def test_sets_chooses_among_records_too(evaluate, data, tmp_path):
+    people = human_records(tmp_path / "people", data)
+    human_records(people, data, subject="subject-02")
+    out = tmp_path / "edge only"
+    done = evaluate("ood", "--records", people, "--sets", "edge", "--out", out)
+    assert done.status == 0, done.err
+    assert {row["set"] for row in rows(out)} == {"edge"}
+    done = evaluate("ood", "--records", people, "--sets", "sketch", "--out", tmp_path / "none")
+    refused(done, "there are no records of the set sketch; there are those of", tmp_path / "none")
+
+
 def test_other_categories_give_accuracies(evaluate, data, tmp_path):
     mapping = {"airplane": [404], "bear": [294, 295], "bicycle": [444], "bird": [8, 10]}
     (tmp_path / "categories.yaml").write_text(json.dumps(mapping))
