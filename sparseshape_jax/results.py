@@ -23,6 +23,7 @@ from sparseshape_jax import output
 Row = dict[str, Any]
 
 RESULTS = "results.json"
+FIGURES = "figures"
 FINGERPRINT = "fingerprint"
 
 COMPUTING = ("sparseshape-jax", "jax", "flax")
@@ -75,7 +76,7 @@ class Results:
     @property
     def figures(self) -> Path:
         """Where figures go."""
-        return self.folder / "figures"
+        return self.folder / FIGURES
 
     def done(self, found: str | None) -> Row | None:
         """The row with this fingerprint, if there is one; it counts as one of this run's."""

@@ -11,6 +11,7 @@ from sparseshape_jax.data.folders import Folder, image_files
 from sparseshape_jax.data.images import Experiment
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.observers.categories import CATEGORIES, shape_and_texture
+from sparseshape_jax.results import FIGURES, RESULTS
 
 SESSION = Path("dnn", "session-1")
 
@@ -59,14 +60,16 @@ class ExperimentFolder(Folder, Experiment):
 
 
 def sets_in(folder: Path) -> tuple[str, ...]:
-    """The names of the sets in a folder: its folders, sorted.
+    """The names of the sets in a folder: its folders, sorted, without the figures of the run that made it.
 
     Raises:
         InputError: the folder is missing, or there are no folders in it.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}")
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    others = (FIGURES,) if (folder / RESULTS).is_file() else ()
+    folders = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    names = sorted(set(folders) - set(others))
     if not names:
         raise InputError(f"there are no sets in {folder}; it must have a folder for each set, such as {folder}/edge")
     return tuple(names)

@@ -13,6 +13,8 @@ from support.painted import CATEGORIES, COLUMNS, PAINTED
 
 from sparseshape_jax.evaluation.config import OodConfig
 from sparseshape_jax.evaluation.ood import run
+from sparseshape_jax.stimuli import write
+from sparseshape_jax.stimuli.config import StimuliConfig
 
 CONDITIONS = ("c100", "c30", "c05")
 
@@ -139,6 +141,20 @@ def test_people_alone_and_networks_alone(evaluate, data, tmp_path):
     assert done.status == 0
     assert len({row["observer"] for row in rows(out)}) == 2
     assert "figures/accuracy-against-fraction.png" in files(out)
+
+
+def test_sets_made_from_photographs_are_measured_as_they_stand(evaluate, data, tmp_path):
+    photographs = tmp_path / "photographs"
+    for category in CATEGORIES[:2]:
+        (photographs / category).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (32, 32), (0, 80, 40 * number)).save(photographs / category / f"{number}.png")
+    made = tmp_path / "made"
+    write.run(StimuliConfig(images=str(photographs), sets=("colour", "rotation"), size=32, out=str(made)))
+    arguments = ("--data", made, "--model", "painted:network", "--fractions", 1.0)
+    done = evaluate("ood", *arguments, "--out", tmp_path / "out")
+    assert done.status == 0, done.err
+    assert {row["set"] for row in rows(tmp_path / "out")} == {"colour", "rotation"}
 
 
 def test_sets_chooses_among_records_too(evaluate, data, tmp_path):
