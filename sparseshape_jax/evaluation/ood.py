@@ -20,7 +20,7 @@ from sparseshape_jax.evaluation.config import OodConfig
 from sparseshape_jax.evaluation.decoded import Decoded
 from sparseshape_jax.evaluation.recorded import record_decisions
 from sparseshape_jax.figures import ood as figures
-from sparseshape_jax.observers.benchmark import benchmark, benchmark_groups, measure_sets
+from sparseshape_jax.observers.benchmark import Benchmark, benchmark, benchmark_groups, measure_sets
 from sparseshape_jax.observers.decisions import decide
 from sparseshape_jax.observers.experiments import PUBLISHED_SETS
 from sparseshape_jax.observers.records import Records, parse_observer_name, read_folders
@@ -37,7 +37,9 @@ def run(config: OodConfig) -> list[Row]:
 
     A row is one observer on one set, or (with `condition`) in one of its conditions: observer, set, condition, n,
     accuracy, accuracy_ci95, accuracy_difference (squared), observed_consistency and error_consistency with humans, and
-    of networks measured here what they are (model, fraction, keep, top_k, weights) and where their records are.
+    of networks measured here what they are (model, fraction, keep, top_k, weights) and where their records are. The
+    means over a group of sets are rows with the group's name in place of the set's (all, parametric, nonparametric),
+    and with sets, how many entered.
 
     Raises:
         InputError: bad sets, model, weights, records or output folder.
@@ -54,12 +56,12 @@ def run(config: OodConfig) -> list[Row]:
     ours = {(one.observer, one.dataset) for one in records}
     records += [one for one in others if (one.observer, one.dataset) not in ours]
     measured = measure_sets(records, SETS, seed=config.seed)
-    results.add_all(list(_rows(measured, results)))
     groups = {
         name: benchmark(measured, group, seed=config.seed)
         for name, group in benchmark_groups([one for one in SETS if _asked(config, one.name)]).items()
         if group
     }
+    results.add_all([*_rows(measured, results), *_means(groups)])
     write_benchmark(results.folder, groups)
     drawn = figures.draw(results.figures, measured, groups["all"])
     if config.confusion:
@@ -148,6 +150,31 @@ def _rows(measured: Sequence[MeasuredSet], results: Results) -> Iterator[tuple[R
                     entry = {"observer": name, "set": one.name, "condition": result.condition}
                     short = {key: labels.get(key) for key in ("model", "fraction", "keep")}
                     yield entry | short | _plain(result) | {"condition": result.condition}, None
+
+
+def _means(groups: Mapping[str, Benchmark]) -> Iterator[tuple[Row, str | None]]:
+    """The benchmark's means over each group of sets."""
+    for name, found in groups.items():
+        for row in found.rows:
+            model, fraction, keep = parse_observer_name(row.observer)
+            yield (
+                {
+                    "observer": row.observer,
+                    "set": name,
+                    "condition": None,
+                    "model": model,
+                    "fraction": fraction,
+                    "keep": keep,
+                    "sets": len(found.sets),
+                    "n": row.n,
+                    "accuracy": row.ood_accuracy,
+                    "accuracy_ci95": list(row.ood_accuracy_ci95),
+                    "accuracy_difference": row.accuracy_difference,
+                    "observed_consistency": row.observed_consistency,
+                    "error_consistency": row.error_consistency,
+                },
+                None,
+            )
 
 
 def _plain(result: Any) -> dict[str, Any]:
