@@ -1,8 +1,9 @@
-"""Measure what classifiers see: shape bias on cue-conflict stimuli, and accuracy on labeled images."""
+"""Measure what classifiers see: shape bias, accuracy, likeness to people, and more; and report what was measured."""
 
 from sparseshape_jax.cli import Job, main
 from sparseshape_jax.evaluation.config import AccuracyConfig, OodConfig, ShapeBiasConfig, SweepConfig
 from sparseshape_jax.evaluation.local_global_config import LocalGlobalConfig, RelevanceConfig
+from sparseshape_jax.report.config import ReportConfig
 
 JOBS = {
     "shape-bias": Job(
@@ -34,6 +35,11 @@ JOBS = {
         RelevanceConfig,
         "sparseshape_jax.evaluation.relevance:run",
         examples="evaluate.py relevance --data photos --fractions [1.0,0.2] --composite.name epsilon_plus_flat",
+    ),
+    "report": Job(
+        ReportConfig,
+        "sparseshape_jax.report.job:run",
+        examples="evaluate.py report results --out report",
     ),
 }
 

@@ -8,6 +8,7 @@ nothing outside this module may depend on it: callers hand over a function on a 
 import atexit
 import contextlib
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -161,6 +162,16 @@ def sum_over_processes(array: np.ndarray) -> np.ndarray:
     # Sent as bytes, because JAX would round float64 to float32.
     parts = multihost_utils.process_allgather(np.frombuffer(array.tobytes(), np.uint8))
     return np.frombuffer(parts.tobytes(), array.dtype).reshape(-1, *array.shape).sum(axis=0)
+
+
+def hardware() -> dict[str, str]:
+    """What computes here, for records: the machine, its CPU cores, and the devices of all processes."""
+    kind = jax.devices()[0].device_kind
+    return {
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cores": str(os.cpu_count()),
+        "devices": f"{jax.device_count()} × {kind}",
+    }
 
 
 def device_count() -> int:

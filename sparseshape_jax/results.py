@@ -1,7 +1,7 @@
 """What a result folder holds, for every job, and what a rerun need not do again.
 
     config.yaml    the settings; `--config` reads them back
-    results.json   {"job", "software", "settings", "rows", "figures", "skipped"}
+    results.json   {"job", "software", "hardware", "settings", "rows", "figures", "skipped"}
     summary.csv    the rows as a table
     figures/       PNG and PDF
 
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sparseshape_jax import output
+from sparseshape_jax.parallel import hardware
 
 Row = dict[str, Any]
 
@@ -162,6 +163,7 @@ class Results:
             {
                 "job": self.job,
                 "software": software(),
+                "hardware": hardware(),
                 "settings": output.plain(self.config),
                 "rows": list(self._rows.values()),
                 "figures": self._figures,

@@ -14,7 +14,7 @@ FLOORS = (
     {"errors", "output", "cli", "parallel", "preprocessing", "downloads"},
     {"top_k", "models", "observers"},
     {"data", "predictor", "weights", "results", "figures", "relevance"},
-    {"stimuli"},
+    {"stimuli", "report"},
     {"evaluation", "synthesis", "training"},
     {"classifier"},
 )

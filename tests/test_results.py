@@ -44,7 +44,7 @@ class TestRows:
         run.add(row("b", top1=0.75, note="x"), None)
         made = run.finish()
         found = results(tmp_path)
-        assert list(found) == ["job", "software", "settings", "rows", "figures", "skipped"]
+        assert list(found) == ["job", "software", "hardware", "settings", "rows", "figures", "skipped"]
         assert found["job"] == "test job"
         assert found["software"] == software()
         assert found["settings"] == {"data": "images", "fractions": [1.0, 0.2]}

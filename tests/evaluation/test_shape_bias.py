@@ -79,7 +79,7 @@ def test_a_whole_run(evaluate, stimuli, tmp_path):
         ]
 
     # The rows: seven conflicts count, and the riddle is answered with neither cue.
-    assert list(results(out)) == ["job", "software", "settings", "rows", "figures", "skipped"]
+    assert list(results(out)) == ["job", "software", "hardware", "settings", "rows", "figures", "skipped"]
     assert results(out)["job"] == "evaluate shape-bias"
     assert set(results(out)["figures"]) == {name for name in files(out) if name.startswith("figures/")}
     assert results(out)["skipped"] == []

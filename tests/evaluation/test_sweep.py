@@ -134,7 +134,7 @@ def test_what_a_run_leaves(finished):
     figures = ("accuracy", "accuracy-by-class", "shape-bias", "shape-bias-by-category")
     drawn = {f"figures/{name}.{suffix}" for name in figures for suffix in ("png", "pdf")}
     assert files(finished) == {"config.yaml", "results.json", "summary.csv"} | drawn
-    assert list(results(finished)) == ["job", "software", "settings", "rows", "figures", "skipped"]
+    assert list(results(finished)) == ["job", "software", "hardware", "settings", "rows", "figures", "skipped"]
     assert results(finished)["job"] == "evaluate sweep"
     assert set(results(finished)["figures"]) == drawn
     for row, entry in zip(table(finished / "summary.csv"), rows(finished), strict=True):

