@@ -3,6 +3,7 @@
 from sparseshape_jax.cli import Job, main
 from sparseshape_jax.evaluation.config import AccuracyConfig, OodConfig, ShapeBiasConfig, SweepConfig
 from sparseshape_jax.evaluation.local_global_config import LocalGlobalConfig, RelevanceConfig
+from sparseshape_jax.fid.config import FidConfig
 
 JOBS = {
     "shape-bias": Job(
@@ -34,6 +35,11 @@ JOBS = {
         RelevanceConfig,
         "sparseshape_jax.evaluation.relevance:run",
         examples="evaluate.py relevance --data photos --fractions [1.0,0.2] --composite.name epsilon_plus_flat",
+    ),
+    "fid": Job(
+        FidConfig,
+        "sparseshape_jax.fid.job:run",
+        examples="evaluate.py fid --fake samples --real photos --features vgg16",
     ),
 }
 

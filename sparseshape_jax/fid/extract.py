@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import grain
 import numpy as np
@@ -121,7 +122,8 @@ def _pixels(images: Images | PixelBatches, size: int | None) -> tuple[Iterator[P
     if isinstance(images, np.ndarray):
         return iter(_checked(images)), len(images)
     if hasattr(images, "image"):
-        return _decoded(images, size), len(images)
+        stored = cast(Images, images)
+        return _decoded(stored, size), len(stored)
     return (image for batch in images for image in _checked(np.asarray(batch))), None
 
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import numpy as np
@@ -102,7 +102,8 @@ def feature_network(name: FeatureName = "inception", *, file: str | os.PathLike[
         raise InputError(f"there are no features {name!r}; choose inception or vgg16")
     loaded = load("vgg16_lpips")
     function = _compiled(loaded.network, "relu5_3")
-    return FeatureNetwork("vgg16", loaded.sha256, 512, function, loaded.preprocessing.normalize)
+    normalize = cast(Callable[[Values], Values], loaded.preprocessing.normalize)  # of NumPy's arrays as of JAX's
+    return FeatureNetwork("vgg16", loaded.sha256, 512, function, normalize)
 
 
 def available_network(file: str | os.PathLike[str] | None = None) -> FeatureNetwork:

@@ -68,7 +68,10 @@ def to_bytes(image: Pixels) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def squeeze(image: Pixels) -> UInt8[np.ndarray, "h w 3"]:
-    """The paper's bytes: trunc(255·(½ + clip(v, -1, 1)/2)), of a generator's output after the detour over 512 pixels."""
+    """The paper's bytes: trunc(255·(½ + clip(v, -1, 1)/2)).
+
+    A generator's output takes a detour over 512 pixels.
+    """
     values = image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else _detour(image)
     half = np.float32(0.5)
     return (np.float32(255) * (half + np.clip(values, -1, 1).astype(np.float32) * half)).astype(np.uint8)

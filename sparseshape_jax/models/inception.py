@@ -147,7 +147,7 @@ POOLS_AFTER = {"Conv2d_2b_3x3": "pool1", "Conv2d_4a_3x3": "pool2"}
 def _layers(branch: BranchSpec) -> Iterator[tuple[LayerSpec, ...]]:
     """The stages of a branch; each has one convolution, or two that read the same."""
     for stage in branch:
-        yield stage if isinstance(stage[0], tuple) else (stage,)  # type: ignore[misc]
+        yield stage if isinstance(stage[0], tuple) else (stage,)
 
 
 class Block(nnx.Module):

@@ -5,8 +5,10 @@ import zlib
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from sparseshape_jax.models import Inception
+from sparseshape_jax.weights import keys
 from sparseshape_jax.weights.assign import assign
 from sparseshape_jax.weights.load import abstract
 
@@ -53,14 +55,8 @@ def inception(recipe_arrays) -> Inception:
 
 def _torch_shapes() -> dict[str, tuple[int, ...]]:
     """Names and shapes, from our network."""
-    import jax
-    from flax import nnx
-
-    from sparseshape_jax.weights import keys
-
     state = nnx.to_flat_state(nnx.state(abstract("inception_fid"), (nnx.Param, nnx.BatchStat)))
     ours = {
         ".".join(map(str, path)): np.broadcast_to(np.float32(0), variable.get_value().shape) for path, variable in state
     }
-    del jax
     return {name: array.shape for name, array in keys.to_torchvision(ours, "inception_fid").items()}
