@@ -56,9 +56,13 @@ def frechet_distance(first: Features | Statistics, second: Features | Statistics
     (mean1, factor1), (mean2, factor2) = _moments(first), _moments(second)
     if mean1.shape != mean2.shape:
         raise InputError(f"the two sets have {len(mean1)} and {len(mean2)} features; take both from the same network")
+    traces = (factor1**2).sum() + (factor2**2).sum()
+    if min(len(factor1), len(factor2)) >= len(mean1):
+        # R of a QR decomposition has the same FᵀF, and d rows.
+        factor1, factor2 = (np.asarray(np.linalg.qr(factor, mode="r")) for factor in (factor1, factor2))
     root_trace = np.linalg.svd(factor1 @ factor2.T, compute_uv=False).sum()
     difference = mean1 - mean2
-    return float(difference @ difference + (factor1**2).sum() + (factor2**2).sum() - 2 * root_trace)
+    return float(difference @ difference + traces - 2 * root_trace)
 
 
 def kernel_distance(
@@ -99,7 +103,11 @@ def kernel_distance(
 
 def rank(features: Features | Statistics) -> int:
     """The rank of the covariance: at most n - 1 of n images. Features that never change lower it, too."""
-    return int(np.linalg.matrix_rank(_moments(features)[1]))
+    if isinstance(features, Statistics):
+        return int(np.linalg.matrix_rank(features.covariance, hermitian=True))
+    factor = _moments(features)[1]
+    smaller = factor @ factor.T if len(factor) < factor.shape[1] else factor.T @ factor  # both have the same rank
+    return int(np.linalg.matrix_rank(smaller, hermitian=True))
 
 
 def read_statistics(path: str | os.PathLike[str]) -> Statistics:
@@ -139,9 +147,7 @@ def _moments(of: Features | Statistics) -> tuple[Float[np.ndarray, " d"], Float[
         return np.asarray(of.mean, float), np.sqrt(values.clip(min=0))[:, None] * vectors.T
     array = _checked(of)
     mean = array.mean(axis=0)
-    factor = (array - mean) / math.sqrt(len(array) - 1)
-    # R of a QR decomposition has the same FᵀF and at most d rows.
-    return mean, factor if len(factor) <= factor.shape[1] else np.asarray(np.linalg.qr(factor, mode="r"))
+    return mean, (array - mean) / math.sqrt(len(array) - 1)
 
 
 class _Kernel:
