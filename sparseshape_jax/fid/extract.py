@@ -119,8 +119,9 @@ def protocol_named(name: str) -> Protocol:
 
 def _pixels(images: Images | PixelBatches, size: int | None) -> tuple[Iterator[Pixels], int | None]:
     """The images one by one, and how many there are if that is known."""
-    if isinstance(images, np.ndarray):
-        return iter(_checked(images)), len(images)
+    if hasattr(images, "shape"):  # NumPy's or JAX's
+        array = _checked(np.asarray(images))
+        return iter(array), len(array)
     if hasattr(images, "image"):
         stored = cast(Images, images)
         return _decoded(stored, size), len(stored)

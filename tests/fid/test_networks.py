@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -90,6 +91,7 @@ def test_vgg16s_features_are_means_of_relu5_3(vgg16):
     found = features(images, vgg16, batch_size=2)
     assert found.shape == (3, 512)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(features(jnp.asarray(images), vgg16, batch_size=2), found)
     np.testing.assert_allclose(features([images[:2], images[2:]], vgg16, batch_size=2), found, rtol=1e-5, atol=1e-6)
 
 
