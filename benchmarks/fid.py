@@ -5,9 +5,9 @@
 
 Features are random, rectified, of rank 256, as those of a network are; Inception has 2048. Everyone computes means and
 covariances, too. `eigenvalues` is torch-fidelity 0.4's order of work (eigenvalues of the product of the covariances),
-`--sqrtm` adds that of pytorch-fid 0.3, clean-fid and torch-fidelity 0.3 (its matrix square root). Both are slow with 2048
-features (minutes), so each runs once, after this package has run `--rounds` times. The ratio is one of CPU seconds,
-which other load on the machine changes least.
+`--sqrtm` adds that of pytorch-fid 0.3, clean-fid and torch-fidelity 0.3 (the matrix square root). Both are slow with
+2048 features (minutes), so each runs once, after this package has run `--rounds` times. The ratio is one of CPU
+seconds, which other load on the machine changes least.
 """
 
 import argparse
