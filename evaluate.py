@@ -3,6 +3,7 @@
 from sparseshape_jax.cli import Job, main
 from sparseshape_jax.evaluation.config import AccuracyConfig, OodConfig, ShapeBiasConfig, SweepConfig
 from sparseshape_jax.evaluation.local_global_config import LocalGlobalConfig, RelevanceConfig
+from sparseshape_jax.fid.config import FidConfig
 from sparseshape_jax.report.config import ReportConfig
 
 JOBS = {
@@ -40,6 +41,11 @@ JOBS = {
         ReportConfig,
         "sparseshape_jax.report.job:run",
         examples="evaluate.py report results --out report",
+    ),
+    "fid": Job(
+        FidConfig,
+        "sparseshape_jax.fid.job:run",
+        examples="evaluate.py fid --fake samples --real photos --features vgg16",
     ),
 }
 

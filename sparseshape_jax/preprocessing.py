@@ -67,3 +67,10 @@ GATYS = Preprocessing(
     std=(1 / 255, 1 / 255, 1 / 255),
     channels="bgr",
 )
+FID = Preprocessing(
+    # TensorFlow's Inception maps 0..255 to (x - 128) / 128.
+    mean=(128 / 255, 128 / 255, 128 / 255),
+    std=(128 / 255, 128 / 255, 128 / 255),
+    resize=299,
+    crop=299,
+)

@@ -14,7 +14,7 @@ FLOORS = (
     {"errors", "output", "cli", "parallel", "preprocessing", "downloads"},
     {"top_k", "models", "observers"},
     {"data", "predictor", "weights", "results", "figures", "relevance"},
-    {"stimuli", "report"},
+    {"stimuli", "report", "fid"},
     {"evaluation", "synthesis", "training"},
     {"classifier"},
 )
@@ -26,6 +26,7 @@ INSIDE_FUNCTIONS = {
 }
 TYPES_ONLY = {
     "__init__.py": "what needs JAX is imported on first use",
+    "fid/__init__.py": "settings are part of the room, and import no JAX",
     "preprocessing.py": "the catalog of weights is listed without JAX",
     "relevance/__init__.py": "settings hold a Composite, and import no JAX",
     "top_k/spec.py": "settings import no JAX",

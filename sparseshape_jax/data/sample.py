@@ -1,4 +1,4 @@
-"""A part of a set of images, drawn at random."""
+"""A part of a set of images: any, or one drawn at random."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,28 +7,22 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from sparseshape_jax.data.images import LabeledImages
+from sparseshape_jax.data.images import Images, LabeledImages
 
 
-class Sample(LabeledImages):
-    """Some images of a set, with their names, labels and classes.
+class Part(Images):
+    """Some images of a set, with their names.
 
     Args:
         images: the set.
         indices: which of them, in order.
     """
 
-    def __init__(self, images: LabeledImages, indices: Sequence[int]) -> None:
-        self.images, self.indices = images, list(indices)
-        self.name, self.classes = images.name, images.classes
-        self._labels = np.asarray(images.labels)[self.indices]
+    def __init__(self, images: Images, indices: Sequence[int]) -> None:
+        self.images, self.indices, self.name = images, list(indices), images.name
 
     def __len__(self) -> int:
         return len(self.indices)
-
-    @property
-    def labels(self) -> Int[np.ndarray, " n"]:
-        return self._labels
 
     def image(self, index: int) -> Image.Image:
         return self.images.image(self.indices[index])
@@ -41,6 +35,19 @@ class Sample(LabeledImages):
 
     def signature(self) -> str:
         return hashlib.sha256(f"{self.images.signature()} {self.indices}".encode()).hexdigest()
+
+
+class Sample(Part, LabeledImages):
+    """Some images of a set, with their names, labels and classes; the arguments are those of `Part`."""
+
+    def __init__(self, images: LabeledImages, indices: Sequence[int]) -> None:
+        super().__init__(images, indices)
+        self.classes = images.classes
+        self._labels = np.asarray(images.labels)[self.indices]
+
+    @property
+    def labels(self) -> Int[np.ndarray, " n"]:
+        return self._labels
 
 
 def sample_classes(images: LabeledImages, per_class: int | None, seed: int) -> LabeledImages:

