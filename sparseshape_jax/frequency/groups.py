@@ -14,7 +14,7 @@ from sparseshape_jax.errors import InputError
 from sparseshape_jax.frequency.spectrum import check_size, partners
 
 Symmetry = Literal["exact", "reference"]
-NOWHERE = -1
+NOWHERE = -2
 """In place of a group's number: no group has this frequency."""
 
 
