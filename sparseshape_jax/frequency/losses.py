@@ -28,6 +28,7 @@ from sparseshape_jax.frequency.spectrum import (
     half_weights,
     partners,
     to_half_spectrum,
+    weigh,
 )
 from sparseshape_jax.models.network import Operator
 
@@ -142,7 +143,7 @@ class Filtered:
 
     def _filter(self, _: Any, tables: Any, spectra: Array, labels: Array, image: Array, index: Array) -> Array:
         del labels
-        return from_half_spectrum(spectra[image] * self._weights(tables, index)[:, None])
+        return from_half_spectrum(weigh(spectra[image], self._weights(tables, index)[:, None]))
 
     def _show(
         self, state: Any, tables: Any, spectra: Array, labels: Array, image: Array, index: Array
