@@ -294,7 +294,7 @@ def _restore(path: Path | None, values: np.ndarray) -> int:
     if path is None or not path.is_file():
         return 0
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             earlier = file["values"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return 0  # it is renamed into place whole, so something else has damaged it; begin again

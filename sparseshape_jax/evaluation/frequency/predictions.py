@@ -54,7 +54,7 @@ def _read(path: Path, facts: dict[str, Any] | None) -> np.ndarray | None:
     if facts is None or not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return file["predictions"] if json.loads(str(file["facts"])) == json.loads(json.dumps(facts)) else None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # measured again
