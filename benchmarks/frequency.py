@@ -21,7 +21,8 @@ from flax import nnx
 from torch_reference import versions
 
 from sparseshape_jax import frequency
-from sparseshape_jax.frequency.losses import Filtered, show
+from sparseshape_jax.frequency.filtered import Filtered
+from sparseshape_jax.frequency.losses import show
 from sparseshape_jax.models import build
 
 CLASSES, BATCH, SIZE, WIDTH = 10, 100, 32, 0.125
@@ -105,9 +106,8 @@ def main() -> None:
     clock = time.process_time if options.cpu else time.perf_counter
     if options.cpu:
         torch.set_num_threads(1)  # threads that wait for each other take the time of a core
-    print(
-        f"{'CPU ' if options.cpu else ''}seconds; {versions()}; ResNet-18, width {WIDTH}, {options.images} images of {SIZE}×{SIZE}, patch 1"
-    )
+    print(f"{'CPU ' if options.cpu else ''}seconds; {versions()}")
+    print(f"ResNet-18, width {WIDTH}, {options.images} images of {SIZE}×{SIZE}, patch 1")
     rng = np.random.default_rng(0)
     images = rng.normal(size=(options.images, SIZE, SIZE, 3)).astype(np.float32)
     labels = np.repeat(np.arange(CLASSES), options.images // CLASSES).astype(np.int32)

@@ -22,7 +22,7 @@ from sparseshape_jax.evaluation.frequency import dfm as dfm_job
 from sparseshape_jax.evaluation.frequency import network as network_module
 from sparseshape_jax.figures import frequency as figures
 from sparseshape_jax.figures import frequency_rates
-from sparseshape_jax.frequency.losses import cross_entropy
+from sparseshape_jax.frequency.filtered import cross_entropy
 from sparseshape_jax.weights.load import load
 
 CLASSES = ("bird", "cat", "dog")

@@ -7,7 +7,8 @@ from support.frequency_goldens import golden_network, normalized
 from sparseshape_jax import frequency
 from sparseshape_jax.evaluation.frequency.dfm import reference_loss
 from sparseshape_jax.evaluation.frequency.maps_file import Losses, by_class
-from sparseshape_jax.frequency.losses import UNFILTERED, Filtered, show
+from sparseshape_jax.frequency.filtered import UNFILTERED, Filtered
+from sparseshape_jax.frequency.losses import show
 
 TOPS = (1, 5, 10, 20)
 PATCHES = (1, 2, 4, 8)

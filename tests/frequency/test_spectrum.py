@@ -18,7 +18,8 @@ from support.small_network import SMALL
 from sparseshape_jax import TopK, frequency
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.frequency import losses
-from sparseshape_jax.frequency.losses import Filtered, cross_entropy, show
+from sparseshape_jax.frequency.filtered import Filtered, cross_entropy
+from sparseshape_jax.frequency.losses import show
 from sparseshape_jax.models import registry
 
 SIDES = st.integers(8, 40)

@@ -25,7 +25,7 @@ from sparseshape_jax.frequency import (
     keep,
     radius,
 )
-from sparseshape_jax.frequency.losses import UNFILTERED
+from sparseshape_jax.frequency.filtered import UNFILTERED
 from sparseshape_jax.frequency.spectrum import spectrum
 from sparseshape_jax.results import Results, Row, fingerprint
 

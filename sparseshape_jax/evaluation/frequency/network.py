@@ -16,7 +16,8 @@ from sparseshape_jax.evaluation.classifiers import Classifier, build_classifier,
 from sparseshape_jax.evaluation.frequency.config import FilteredConfig
 from sparseshape_jax.evaluation.frequency.images import ClassImages, read_images
 from sparseshape_jax.frequency import Groups
-from sparseshape_jax.frequency.losses import Filtered, show
+from sparseshape_jax.frequency.filtered import Filtered
+from sparseshape_jax.frequency.losses import show
 from sparseshape_jax.preprocessing import Preprocessing
 from sparseshape_jax.results import COMPUTING, Results, software
 from sparseshape_jax.top_k.placement import place

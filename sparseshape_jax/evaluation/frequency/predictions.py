@@ -10,7 +10,7 @@ from jaxtyping import Int, UInt8
 
 from sparseshape_jax import output
 from sparseshape_jax.evaluation.frequency.network import Measured
-from sparseshape_jax.frequency.losses import UNFILTERED
+from sparseshape_jax.frequency.filtered import UNFILTERED
 from sparseshape_jax.results import Results, fingerprint
 
 PREDICTIONS = "predictions.npz"
