@@ -168,7 +168,8 @@ def test_rates_of_the_reference_run(large, patch):
 def probe(synthetic):
     """The first ten test images of each class of Syn_3 are not stored, so the package's generator must make them."""
     sets = pytest.importorskip("sparseshape_jax.stimuli.frequency", reason="the generator of the synthetic sets")
-    images = np.stack([sets.image(3, label, "test", index) for label in range(4) for index in range(10)])
+    chosen = [(label, index) for label in range(4) for index in range(10)]
+    images = np.stack([sets.pixels(sets.image(3, label, "test", index)) for label, index in chosen])
     return synthetic | {
         "images": images,
         "labels": synthetic["probe.labels"],
