@@ -1,12 +1,19 @@
 """Measure what classifiers see: shape bias, accuracy, likeness to people, and more; and report what was measured."""
 
-from sparseshape_jax.cli import Job, main
+from sparseshape_jax.cli import Job, Jobs, main
 from sparseshape_jax.evaluation.config import AccuracyConfig, OodConfig, ShapeBiasConfig, SweepConfig
+from sparseshape_jax.evaluation.frequency.config import (
+    AdcsConfig,
+    BandsConfig,
+    CompareConfig,
+    DfmConfig,
+    FilteredTestConfig,
+)
 from sparseshape_jax.evaluation.local_global_config import LocalGlobalConfig, RelevanceConfig
 from sparseshape_jax.fid.config import FidConfig
 from sparseshape_jax.report.config import ReportConfig
 
-JOBS = {
+JOBS: Jobs = {
     "shape-bias": Job(
         ShapeBiasConfig,
         "sparseshape_jax.evaluation.shape_bias:run",
@@ -47,6 +54,33 @@ JOBS = {
         "sparseshape_jax.fid.job:run",
         examples="evaluate.py fid --fake samples --real photos --features vgg16",
     ),
+    "frequency": {
+        "adcs": Job(
+            AdcsConfig,
+            "sparseshape_jax.evaluation.frequency.adcs:run",
+            examples="evaluate.py frequency adcs --data cifar10/test --size 32",
+        ),
+        "dfm": Job(
+            DfmConfig,
+            "sparseshape_jax.evaluation.frequency.dfm:run",
+            examples="evaluate.py frequency dfm --data cifar10/test --weights run --select even",
+        ),
+        "test": Job(
+            FilteredTestConfig,
+            "sparseshape_jax.evaluation.frequency.filtered_test:run",
+            examples="evaluate.py frequency test --data cifar10/test --weights run --masks DIR --select odd",
+        ),
+        "bands": Job(
+            BandsConfig,
+            "sparseshape_jax.evaluation.frequency.bands:run",
+            examples="evaluate.py frequency bands --data cifar10/test --weights run",
+        ),
+        "compare": Job(
+            CompareConfig,
+            "sparseshape_jax.evaluation.frequency.compare:run",
+            examples="evaluate.py frequency compare --runs dense topk",
+        ),
+    },
 }
 
 if __name__ == "__main__":
