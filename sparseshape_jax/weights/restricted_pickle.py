@@ -74,7 +74,7 @@ class _Dict(dict[Any, Any]):
         pass
 
 
-class _Dtype:
+class Dtype:
     """`numpy.dtype`, for plain little-endian numbers only."""
 
     __slots__ = ("dtype",)
@@ -104,11 +104,11 @@ class PickledArray:
         self.array = np.frombuffer(contents, dtype.dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _from_buffer(contents: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
+def _from_buffer(contents: bytes, dtype: Dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
     return np.frombuffer(contents, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
-def _scalar(dtype: _Dtype, contents: bytes) -> np.ndarray:
+def _scalar(dtype: Dtype, contents: bytes) -> np.ndarray:
     return np.frombuffer(contents, dtype.dtype).reshape(())
 
 
@@ -133,7 +133,7 @@ _NUMPY: dict[str, Callable[..., Any]] = {
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "collections.OrderedDict": _Dict,
     "_codecs.encode": _encode,
-    "numpy.dtype": _Dtype,
+    "numpy.dtype": Dtype,
     **{f"numpy.core.{name}": function for name, function in _NUMPY.items()},
     **{f"numpy._core.{name}": function for name, function in _NUMPY.items()},
     "torch._utils._rebuild_tensor": _tensor,
@@ -149,16 +149,19 @@ _MARKERS: Mapping[str, str] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, path: Path, storages: dict[str, Storage]) -> None:
+    def __init__(
+        self, file: BinaryIO, path: Path, storages: dict[str, Storage], more: Mapping[str, Callable[..., Any]]
+    ) -> None:
         # Latin-1 has a character for every byte, which the pickles of Python 2 need.
         super().__init__(file, encoding="latin1")
         self.path = path
         self.storages = storages
+        self.functions = {**_FUNCTIONS, **more}
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
-        if full in _FUNCTIONS:
-            function = _FUNCTIONS[full]
+        if full in self.functions:
+            function = self.functions[full]
             # A new function each time: a pickle can set attributes of what it receives, and must not change ours.
             return lambda *arguments: function(*arguments)
         if full in _MARKERS:
@@ -178,8 +181,15 @@ class _Unpickler(pickle.Unpickler):
         return found
 
 
-def load(file: BinaryIO, path: Path) -> tuple[Any, dict[str, Storage]]:
-    """Read one pickle from `file`, and stop right after it. `path` is for the message.
+def load(
+    file: BinaryIO, path: Path, more: Mapping[str, Callable[..., Any]] | None = None
+) -> tuple[Any, dict[str, Storage]]:
+    """Read one pickle from `file`, and stop right after it.
+
+    Args:
+        file: at the pickle's first byte.
+        path: of the file, for messages.
+        more: functions in place of further names, or of those above.
 
     Returns:
         Nested dicts, lists and tuples of arrays, `Tensor`s, numbers and text; and the storages of the tensors.
@@ -189,7 +199,7 @@ def load(file: BinaryIO, path: Path) -> tuple[Any, dict[str, Storage]]:
     """
     storages: dict[str, Storage] = {}
     with damage_reported(path):
-        return _Unpickler(file, path, storages).load(), storages
+        return _Unpickler(file, path, storages, more or {}).load(), storages
 
 
 @contextlib.contextmanager
