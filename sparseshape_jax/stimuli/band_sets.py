@@ -104,7 +104,8 @@ def _generated(config: BandSetsConfig) -> list[Split]:
 def _settings(config: BandSetsConfig, splits: list[Split]) -> dict[str, Any]:
     """What sets.yaml says: all that the images depend on, except for which of the four sets there are."""
     if config.arrays:
-        return {"arrays": {f"{split.name}/{split.split}": sha256(path) for split, path in zip(splits, _paths(config))}}
+        sources = zip(splits, _paths(config), strict=True)
+        return {"arrays": {f"{split.name}/{split.split}": sha256(path) for split, path in sources}}
     given = {name: getattr(config, name) for name in ("size", "train", "val", "test", "cue", "share", "seed")}
     stripes = {
         f"syn_{band}": {

@@ -5,7 +5,7 @@ in `restricted_pickle`, nothing that a file asks for is called.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,7 +36,7 @@ def read_npy(path: Path) -> np.ndarray | list[Any]:
     with _opened(path) as file, damage_reported(path):
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        if read(file)[2] == object:
+        if read(file)[2].hasobject:
             return list(_unpickled(file, path))
         file.seek(0)
         return np.lib.format.read_array(file, allow_pickle=False)
@@ -99,8 +99,14 @@ def _unpickled(file: BinaryIO, path: Path) -> Any:
         contents[own.key] = there[found.key]
         return own
 
-    arrays = {f"numpy.{core}.multiarray._reconstruct": _AnyArray for core in ("core", "_core")}
-    more = {**arrays, "numpy.dtype": _AnyDtype, "torch.storage._load_from_bytes": storage}
+    arrays: dict[str, Callable[..., Any]] = {
+        f"numpy.{core}.multiarray._reconstruct": _AnyArray for core in ("core", "_core")
+    }
+    more: dict[str, Callable[..., Any]] = {
+        **arrays,
+        "numpy.dtype": _AnyDtype,
+        "torch.storage._load_from_bytes": storage,
+    }
     tree, _ = restricted_pickle.load(file, path, more)
     with damage_reported(path):
         return _plain(tree, contents)

@@ -1,7 +1,5 @@
 """The band-biased sets as functions: against the goldens, a sum of cosines, and what their definition promises."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
