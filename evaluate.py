@@ -1,10 +1,17 @@
 """Measure what classifiers see: shape bias on cue-conflict stimuli, and accuracy on labeled images."""
 
-from sparseshape_jax.cli import Job, main
+from sparseshape_jax.cli import Job, Jobs, main
 from sparseshape_jax.evaluation.config import AccuracyConfig, OodConfig, ShapeBiasConfig, SweepConfig
+from sparseshape_jax.evaluation.frequency.config import (
+    AdcsConfig,
+    BandsConfig,
+    CompareConfig,
+    DfmConfig,
+    FilteredTestConfig,
+)
 from sparseshape_jax.evaluation.local_global_config import LocalGlobalConfig, RelevanceConfig
 
-JOBS = {
+JOBS: Jobs = {
     "shape-bias": Job(
         ShapeBiasConfig,
         "sparseshape_jax.evaluation.shape_bias:run",
@@ -35,6 +42,33 @@ JOBS = {
         "sparseshape_jax.evaluation.relevance:run",
         examples="evaluate.py relevance --data photos --fractions [1.0,0.2] --composite.name epsilon_plus_flat",
     ),
+    "frequency": {
+        "adcs": Job(
+            AdcsConfig,
+            "sparseshape_jax.evaluation.frequency.adcs:run",
+            examples="evaluate.py frequency adcs --data cifar10/test --size 32",
+        ),
+        "dfm": Job(
+            DfmConfig,
+            "sparseshape_jax.evaluation.frequency.dfm:run",
+            examples="evaluate.py frequency dfm --data cifar10/test --weights run --select even",
+        ),
+        "test": Job(
+            FilteredTestConfig,
+            "sparseshape_jax.evaluation.frequency.filtered_test:run",
+            examples="evaluate.py frequency test --data cifar10/test --weights run --masks DIR --select odd",
+        ),
+        "bands": Job(
+            BandsConfig,
+            "sparseshape_jax.evaluation.frequency.bands:run",
+            examples="evaluate.py frequency bands --data cifar10/test --weights run",
+        ),
+        "compare": Job(
+            CompareConfig,
+            "sparseshape_jax.evaluation.frequency.compare:run",
+            examples="evaluate.py frequency compare --runs dense topk",
+        ),
+    },
 }
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ PACKAGE = Path(sparseshape_jax.__file__).parent
 FLOORS = (
     {"errors", "output", "cli", "parallel", "preprocessing", "downloads"},
     {"top_k", "models", "observers"},
-    {"data", "predictor", "weights", "results", "figures", "relevance"},
+    {"data", "predictor", "weights", "results", "figures", "relevance", "frequency"},
     {"stimuli"},
     {"evaluation", "synthesis", "training"},
     {"classifier"},

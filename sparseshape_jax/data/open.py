@@ -29,6 +29,7 @@ def open_labeled(
     *,
     allow_missing: bool = False,
     only_these: bool = False,
+    fewest: int = 2,
 ) -> LabeledImages:
     """Images with labels.
 
@@ -42,9 +43,10 @@ def open_labeled(
         allow_missing: `classes` are those of another set, and some of them may have no images here.
         only_these: refuse images of other classes instead of leaving them out; folders of ImageNet's classes may then
             also be named by number, as `ImageNetFolder` reads them.
+        fewest: how many classes there must be.
 
     Raises:
-        InputError: a missing source, split or class, a class folder without images, or fewer than two classes.
+        InputError: a missing source, split or class, a class folder without images, or fewer than `fewest` classes.
     """
     wanted = None if classes is None else tuple(classes)
     if wanted is not None and len(set(wanted)) < len(wanted):
@@ -58,7 +60,7 @@ def open_labeled(
     else:
         root = Path(source) if split is None else split_folder(Path(source), split)
         found = ClassFolder(root, wanted, allow_missing=allow_missing, only_these=only_these)
-    if len(found.classes) < 2:
+    if len(found.classes) < fewest:
         raise InputError(f"{found.name} has one class only, {found.classes[0]!r}; a classifier needs at least two")
     return found
 

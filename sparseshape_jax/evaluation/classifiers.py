@@ -4,7 +4,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,28 @@ def build_classifiers(config: ClassificationConfig) -> list[Classifier]:
     """
     if config.model is not None and ":" in config.model:
         return _own_model(config.model, config)
+    return _at_sparsities(load_network(config), config)
+
+
+def build_classifier(config: NetworkConfig, fraction: float | None) -> Classifier:
+    """The network of `config` at one sparsity.
+
+    Args:
+        config: which network, and what Top-K keeps, but for the fraction.
+        fraction: of Top-K; 1 means none. None means the Top-K that the weights were trained with, if any.
+
+    Raises:
+        InputError: as `build_classifiers`.
+    """
+    settings = {each.name: getattr(config, each.name) for each in fields(NetworkConfig)}
+    if config.model is not None and ":" in config.model:
+        return _own_model(config.model, ClassificationConfig(**settings, fractions=(fraction or 1.0,)))[0]
     loaded = load_network(config)
+    chosen: Any = fraction or ("trained" if place(merged(loaded.top_k), loaded.network) else 1.0)
+    return _at_sparsities(loaded, ClassificationConfig(**settings, fractions=(chosen,)))[0]
+
+
+def _at_sparsities(loaded: Loaded, config: ClassificationConfig) -> list[Classifier]:
     predictor = Predictor(loaded.network, loaded.preprocessing)
     trained = place(loaded.top_k, loaded.network)
     placements = config.sparsities(loaded.top_k)
