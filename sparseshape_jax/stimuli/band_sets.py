@@ -18,6 +18,7 @@ from sparseshape_jax import output
 from sparseshape_jax.downloads import sha256
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.figures import band_sets as figures
+from sparseshape_jax.frequency.bands import BANDS
 from sparseshape_jax.results import Results, Row, fingerprint
 from sparseshape_jax.stimuli import frequency
 from sparseshape_jax.stimuli.config import BandSetsConfig
@@ -113,7 +114,7 @@ def _settings(config: BandSetsConfig, splits: list[Split]) -> dict[str, Any]:
             for label, name in enumerate(frequency.CLASSES)
             if (found := frequency.planted(band, label, config.size))
         }
-        for band in frequency.BANDS
+        for band in range(1, BANDS + 1)
     }
     return {**given, "contrast": frequency.CONTRAST, "stripes": stripes}
 

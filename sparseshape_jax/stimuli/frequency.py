@@ -6,8 +6,8 @@ amplitude in one sector of orientations. Classes 0 and 1 of Syn_b have a shortcu
 of one frequency, in the middle of band b. Every band of every class has the same energy.
 
 A frequency (fr, fc) counts periods per image, along rows and along columns; s is the side of the images in pixels, a
-multiple of 16. One of each pair of opposite frequencies is enough for a real image: the half plane has k = s(s/2 - 1)
-of them.
+multiple of 16. Bands are those of `frequency.bands`. One of each pair of opposite frequencies is enough for a real
+image: the half plane has k = s(s/2 - 1) of them.
 """
 
 from functools import lru_cache
@@ -15,8 +15,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-BANDS = (1, 2, 3, 4)
-"""Rings of frequencies: the radius of band b is from s(b - 1)/8 to below s·b/8. Corners are in no band."""
+from sparseshape_jax.frequency.bands import BANDS, bands
+
 CLASSES = ("c0", "c1", "c2", "c3")
 SPLITS = ("train", "val", "test")
 CONTRAST = 0.172
@@ -24,23 +24,24 @@ CONTRAST = 0.172
 
 
 @lru_cache
-def half_plane(size: int) -> Int[np.ndarray, "k 2"]:
-    """The frequencies of one half, fr ascending, then fc ascending."""
+def frequencies(size: int) -> Int[np.ndarray, "k 2"]:
+    """The frequencies of the half plane, fr ascending, then fc ascending."""
     rows, columns = np.meshgrid(np.arange(1 - size // 2, size // 2), np.arange(size // 2), indexing="ij")
     kept = (columns > 0) | (rows > 0)
     return _constant(np.stack([rows[kept], columns[kept]], axis=1))
 
 
 @lru_cache
-def bands(size: int) -> Int[np.ndarray, " k"]:
-    """The band of each frequency of the half plane; 5 and 6 are corners."""
-    return _constant(1 + np.floor(8 * np.hypot(*half_plane(size).T) / size).astype(np.int64))
+def bands_of(size: int) -> Int[np.ndarray, " k"]:
+    """The band of each frequency of the half plane, 1 to 4; 0 in the corners, which are in no band."""
+    rows, columns = (frequencies(size) + size // 2).T
+    return _constant(np.arange(1, BANDS + 1) @ bands(size)[:, rows, columns])
 
 
 @lru_cache
 def sectors(size: int) -> Int[np.ndarray, " k"]:
     """The sector of each frequency of the half plane, 0 to 3: quarters of the angle between columns and rows."""
-    rows, columns = np.abs(half_plane(size)).T
+    rows, columns = np.abs(frequencies(size)).T
     return _constant(np.minimum(3, np.floor(np.arctan2(rows, columns) / (np.pi / 8))).astype(np.int64))
 
 
@@ -54,8 +55,8 @@ def is_planted(band: int, label: int, size: int = 32) -> Bool[np.ndarray, " k"]:
     """Which frequency of the half plane is the planted one."""
     frequency = planted(band, label, size)
     if frequency is None:
-        return np.zeros(len(half_plane(size)), bool)
-    return (half_plane(size) == frequency).all(axis=1)
+        return np.zeros(len(frequencies(size)), bool)
+    return (frequencies(size) == frequency).all(axis=1)
 
 
 @lru_cache
@@ -75,8 +76,8 @@ def amplitudes(
     pattern = is_planted(band, label, size)
     weights = np.where(sectors(size) == label, cue, 1.0)
     found = np.zeros(len(pattern))
-    for each in BANDS:
-        members = (bands(size) == each) & ~pattern
+    for each in range(1, BANDS + 1):
+        members = (bands_of(size) == each) & ~pattern
         energy = 1 - share if each == band and pattern.any() else 1.0
         found[members] = weights[members] * np.sqrt(energy / np.sum(weights[members] ** 2))
     found[pattern] = np.sqrt(share)
@@ -110,11 +111,11 @@ def image(
         seed: of the whole set.
     """
     rng = np.random.default_rng([seed, band, SPLITS.index(split), label, index])
-    lengths, turns = rng.random((2, len(half_plane(size))))
+    lengths, turns = rng.random((2, len(frequencies(size))))
     radii = np.where(is_planted(band, label, size), 1.0, np.sqrt(-np.log1p(-lengths)))
     coefficients = amplitudes(band, label, size=size, cue=cue, share=share) * radii * np.exp(2j * np.pi * turns)
     spectrum = np.zeros((size, size), complex)
-    spectrum[tuple(half_plane(size).T)] = coefficients  # negative rows count from the end, as in an FFT
+    spectrum[tuple(frequencies(size).T)] = coefficients  # negative rows count from the end, as in an FFT
     return 0.5 + CONTRAST / np.sqrt(2) * np.fft.ifft2(spectrum, norm="forward").real
 
 
