@@ -10,6 +10,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sparseshape_jax.figures.save import save
 from sparseshape_jax.figures.style import HUES, STYLE
@@ -57,6 +58,11 @@ def short(name: str, length: int = 14) -> str:
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
+def percent(share: float) -> str:
+    """How figures call the masks of a share."""
+    return f"top {100 * share:.3g} %"
+
+
 def draw_adcs(folder: Path, maps: Int[np.ndarray, "c s s"], classes: Sequence[str]) -> list[Path]:
     """One panel per class: at each frequency, how many classes have less there, minus how many have more.
 
@@ -79,7 +85,7 @@ def draw_adcs(folder: Path, maps: Int[np.ndarray, "c s s"], classes: Sequence[st
             drawn = axes.imshow(maps[index], cmap=levels, vmin=-edge, vmax=edge, interpolation="none")
             axes.set_title(short(classes[index]), fontsize=9)
             frame(axes, maps.shape[-1])
-        bar = figure.colorbar(drawn, ax=list(grid), shrink=0.9, aspect=30)
+        bar = figure.colorbar(drawn, ax=list(grid), shrink=0.9, aspect=30, ticks=MaxNLocator(integer=True))
         bar.set_label("classes with less, minus classes with more", fontsize=9)
         bar.ax.tick_params(labelsize=8)
         figure.supxlabel("frequency along columns (cycles per image)", fontsize=9)
@@ -105,7 +111,11 @@ def draw_dfm(
         InputError: `folder` cannot be written to.
     """
     with rc_context(STYLE):
-        figures = {"masks": _masks(maps), "losses": _losses(maps), "filtered": sheet(maps, whole, filtered)}
+        figures = {
+            "masks": _masks(maps),
+            "losses": _losses(maps),
+            "filtered": sheet(maps.shares, maps.classes, whole, filtered),
+        }
         return [path for name, figure in figures.items() for path in save(figure, folder / name)]
 
 
@@ -122,7 +132,7 @@ def _masks(maps: MapsLike) -> Figure:
             axes.imshow(mask, cmap=colors, vmin=0, vmax=1, interpolation="none")
             bare(axes)
             axes.set_xlabel(f"kept {mask.mean():.1%}", fontsize=6.5, labelpad=1)
-        grid[row, 0].set_ylabel(f"top {maps.shares[row]:.3g}", fontsize=9)
+        grid[row, 0].set_ylabel(percent(maps.shares[row]), fontsize=9)
     for column in range(count):
         grid[0, column].set_title(short(str(maps.classes[column]), 12), fontsize=8)
     figure.suptitle("dominant frequencies (blue); frequency 0 in the middle", fontsize=9)
@@ -161,7 +171,7 @@ def _losses(maps: MapsLike) -> Figure:
             below.set_ylabel("mean rise", fontsize=8)
         else:
             below.set_yticklabels([])
-    bar = figure.colorbar(drawn, ax=list(grid.ravel()), shrink=0.6, aspect=35)
+    bar = figure.colorbar(drawn, ax=list(grid.ravel()), shrink=0.6, aspect=35, format="{x:g}".format)
     bar.set_label("rise of the class's loss without the frequency (nats)", fontsize=9)
     bar.ax.tick_params(labelsize=7)
     if np.isnan(rises).any():
@@ -192,20 +202,21 @@ def _profiles(rises: Float[np.ndarray, "c s s"]) -> tuple[np.ndarray, np.ndarray
 
 
 def sheet(
-    maps: MapsLike,
+    shares: Sequence[float],
+    classes: Sequence[str],
     whole: Sequence[UInt8[np.ndarray, "s s 3"]],
     filtered: Sequence[Sequence[UInt8[np.ndarray, "s s 3"]]],
 ) -> Figure:
     """An image of each class, whole and with each of its masks: classes from left to right."""
-    count, shares = len(whole), len(maps.shares)
-    figure = Figure(figsize=(1.25 * count + 0.7, 1.25 * (1 + shares) + 0.4), layout="constrained")
-    grid = figure.subplots(1 + shares, count, squeeze=False)
+    count, lines = len(whole), 1 + len(shares)
+    figure = Figure(figsize=(1.25 * count + 0.7, 1.25 * lines + 0.4), layout="constrained")
+    grid = figure.subplots(lines, count, squeeze=False)
     for column in range(count):
         for row, image in enumerate((whole[column], *filtered[column])):
             grid[row, column].imshow(image, interpolation="none")
             bare(grid[row, column])
-        grid[0, column].set_title(short(str(maps.classes[column]), 12), fontsize=8)
-    for row, label in enumerate(("whole", *(f"top {share:.3g}" for share in maps.shares))):
+        grid[0, column].set_title(short(str(classes[column]), 12), fontsize=8)
+    for row, label in enumerate(("whole", *(percent(share) for share in shares))):
         grid[row, 0].set_ylabel(label, fontsize=9)
     return figure
 
@@ -241,6 +252,7 @@ def draw_bands(
             axes.axhline(len(names) - 1.5, color="white", linewidth=2)
         bar = figure.colorbar(drawn, ax=axes)
         bar.set_label("accuracy", fontsize=9)
+        bar.ax.tick_params(labelsize=8)
         axes.set_title("bands of frequencies, 1 (low) to 4 (high)", fontsize=10)
         return save(figure, folder / "bands")
 

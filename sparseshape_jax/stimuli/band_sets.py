@@ -22,7 +22,7 @@ from sparseshape_jax.frequency.bands import BANDS
 from sparseshape_jax.results import Results, Row, fingerprint
 from sparseshape_jax.stimuli import frequency
 from sparseshape_jax.stimuli.config import BandSetsConfig
-from sparseshape_jax.weights.pickled import read_npy
+from sparseshape_jax.weights.read import read_arrays
 
 SETTINGS = "sets.yaml"
 IMAGES, LABELS = "images.npy", "labels.npy"
@@ -188,7 +188,7 @@ def _read_arrays(config: BandSetsConfig) -> Iterator[Split]:
 
 def _read_split(path: Path, split: str, name: str) -> Split:
     labels_path = path.with_name(path.name.replace("_data", "_label", 1))
-    data, labels = read_npy(path), np.asarray(read_npy(labels_path))
+    data, labels = _read(path), np.asarray(_read(labels_path))
     shapes = {np.shape(image) for image in data}
     if len(shapes) != 1 or len(shape := shapes.pop()) != 3 or shape[0] != 3:
         raise InputError(f"{path} does not hold images of one shape (3, H, W)")
@@ -199,3 +199,9 @@ def _read_split(path: Path, split: str, name: str) -> Split:
         raise InputError(f"{labels_path} does not hold one class number for each of the {len(values)} images")
     images = np.moveaxis((np.clip(values, 0, 1) * 255).astype(np.uint8), 1, -1)
     return Split(name, split, labels.astype(np.int64), lambda position: images[position])
+
+
+def _read(path: Path) -> np.ndarray | list[np.ndarray]:
+    """The array in a NumPy file, or the arrays and tensors in it."""
+    found = read_arrays(path)
+    return found["array"] if "array" in found else list(found.values())

@@ -1,8 +1,8 @@
 """Reading a file of weights into a flat dict of NumPy arrays, without torch and without running what is in it.
 
-The format is recognized by content: torch (zip or legacy), safetensors, or a plain pickle of nested dicts and lists
-of NumPy arrays. Weights are unwrapped: from checkpoints that also keep the optimizer, and from `DataParallel`'s
-`module.`.
+The format is recognized by content: torch (zip or legacy), safetensors, `.npy`, or a plain pickle of nested dicts and
+lists of NumPy arrays or torch tensors. Weights are unwrapped: from checkpoints that also keep the optimizer, and from
+`DataParallel`'s `module.`.
 """
 
 import os
@@ -22,6 +22,9 @@ from sparseshape_jax.weights.restricted_pickle import Tensor, damage_reported
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 """Where checkpoints of training scripts keep the weights."""
 
+NPY = b"\x93NUMPY"
+"""The beginning of a `.npy` file."""
+
 DEPTH, COUNT = 16, 100_000
 """No file of weights nests deeper or holds more arrays. A pickle that refers to itself would nest without end."""
 
@@ -31,7 +34,8 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Args:
         path: a `.pth`, `.pt` or `.pth.tar` of torch (any version since 0.4), a `.safetensors`, or a pickle (`.pkl`,
-            `.ckpt`) of nested dicts and lists of arrays. The extension does not matter.
+            `.ckpt`) of nested dicts and lists of arrays or tensors; or a `.npy`, also of objects. The extension does
+            not matter.
 
     Returns:
         Name to array, in the file's order, layout and dtype. Nested names are joined with `/`. The arrays may be
@@ -54,7 +58,8 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     with damage_reported(path):
         for name, leaf in _leaves(tree):
             if isinstance(leaf, Tensor):
-                leaf = leaf.array(contents[leaf.storage.key])
+                own = leaf.storage.contents
+                leaf = leaf.array(contents[leaf.storage.key] if own is None else own)
             if not isinstance(leaf, np.ndarray):
                 raise InputError(
                     f"{path} holds {type(leaf).__name__} {name!r} among its arrays; give a state dict, or a checkpoint"
@@ -105,20 +110,36 @@ def _read_pickled(file: BinaryIO, path: Path) -> tuple[Any, Mapping[str, bytes]]
     file.seek(0)
     if start.startswith(b"PK"):
         return torch_format.read_zip(file, path)
+    if start.startswith(NPY):
+        return _read_npy(file, path), {}
     if not start.startswith(pickle.PROTO):
         raise InputError(
             f"{path} is not a file of weights (it begins with {start[:16]!r}); torch files, safetensors and pickles of"
             " arrays can be read"
         )
-    tree, _ = restricted_pickle.load(file, path)
+    tree, _ = restricted_pickle.load(file, path, torch_format.storage_from_bytes)
     if isinstance(tree, int) and tree == torch_format.LEGACY_MAGIC:
         return torch_format.read_legacy(file, path)
     return tree, {}
 
 
+def _read_npy(file: BinaryIO, path: Path) -> Any:
+    """The array of a `.npy` file; of an array of objects, which is a pickle, these objects."""
+    with damage_reported(path):
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        _, _, dtype = read(file)
+        if dtype.hasobject:
+            return restricted_pickle.load(file, path, torch_format.storage_from_bytes)[0]
+        file.seek(0)
+        return {"array": np.load(file, allow_pickle=False)}
+
+
 def _leaves(tree: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     if depth > DEPTH:
         raise ValueError(f"nested more than {DEPTH} deep")
+    if isinstance(tree, restricted_pickle.PickledArray) and tree.objects is not None:
+        tree = tree.objects
     if isinstance(tree, list | tuple):
         tree = dict(enumerate(tree))
     if not isinstance(tree, Mapping):

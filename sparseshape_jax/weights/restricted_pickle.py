@@ -40,6 +40,8 @@ class Storage:
     key: str
     dtype: np.dtype[Any]
     length: int
+    contents: bytes | None = None
+    """Its bytes, if the pickle has them itself."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,14 @@ class _Dict(dict[Any, Any]):
         pass
 
 
-class Dtype:
-    """`numpy.dtype`, for plain little-endian numbers only."""
+class _Dtype:
+    """`numpy.dtype`, for plain little-endian numbers, and for objects, which are restricted as all others are."""
 
     __slots__ = ("dtype",)
 
     def __init__(self, code: str, *_: object) -> None:
         self.dtype = np.dtype(ml_dtypes.bfloat16 if code == "bfloat16" else code)
-        if not isinstance(code, str) or (code != "bfloat16" and self.dtype.kind not in "biuf"):
+        if not isinstance(code, str) or (code != "bfloat16" and self.dtype.kind not in "biufO"):
             raise ValueError(f"arrays of dtype {code}")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -92,23 +94,30 @@ class Dtype:
 class PickledArray:
     """`numpy.ndarray`, empty at first; the pickle then sets its contents as the state."""
 
-    __slots__ = ("array",)
+    __slots__ = ("array", "objects")
 
     def __init__(self, *_: object) -> None:
         self.array: np.ndarray | None = None
+        self.objects: list[Any] | None = None
+        """In place of an array of numbers: what an array of objects holds, in order."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, contents = state
+        if dtype.dtype.hasobject:
+            if type(contents) is not list or len(contents) != prod(shape):
+                raise ValueError(f"an array of objects of shape {shape} without its objects")
+            self.objects = contents
+            return
         # Python 2 pickled bytes as text in Latin-1.
         contents = contents.encode("latin1") if isinstance(contents, str) else contents
         self.array = np.frombuffer(contents, dtype.dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _from_buffer(contents: bytes, dtype: Dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
+def _from_buffer(contents: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
     return np.frombuffer(contents, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
-def _scalar(dtype: Dtype, contents: bytes) -> np.ndarray:
+def _scalar(dtype: _Dtype, contents: bytes) -> np.ndarray:
     return np.frombuffer(contents, dtype.dtype).reshape(())
 
 
@@ -133,7 +142,7 @@ _NUMPY: dict[str, Callable[..., Any]] = {
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "collections.OrderedDict": _Dict,
     "_codecs.encode": _encode,
-    "numpy.dtype": Dtype,
+    "numpy.dtype": _Dtype,
     **{f"numpy.core.{name}": function for name, function in _NUMPY.items()},
     **{f"numpy._core.{name}": function for name, function in _NUMPY.items()},
     "torch._utils._rebuild_tensor": _tensor,
@@ -148,24 +157,31 @@ _MARKERS: Mapping[str, str] = {
 }
 
 
+FROM_BYTES = "torch.storage._load_from_bytes"
+"""How a tensor is pickled without `torch.save`: its storage is a file of its own, as bytes in the pickle."""
+
+
 class _Unpickler(pickle.Unpickler):
     def __init__(
-        self, file: BinaryIO, path: Path, storages: dict[str, Storage], more: Mapping[str, Callable[..., Any]]
+        self, file: BinaryIO, path: Path, storages: dict[str, Storage], from_bytes: Callable[..., Storage] | None
     ) -> None:
         # Latin-1 has a character for every byte, which the pickles of Python 2 need.
         super().__init__(file, encoding="latin1")
         self.path = path
         self.storages = storages
-        self.functions = {**_FUNCTIONS, **more}
+        self.from_bytes = from_bytes
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
-        if full in self.functions:
-            function = self.functions[full]
+        if full in _FUNCTIONS:
+            function = _FUNCTIONS[full]
             # A new function each time: a pickle can set attributes of what it receives, and must not change ours.
             return lambda *arguments: function(*arguments)
         if full in _MARKERS:
             return _MARKERS[full]
+        if full == FROM_BYTES and self.from_bytes is not None:
+            read = self.from_bytes
+            return lambda contents: read(contents, self.path)
         raise InputError(
             f"{self.path} asks for {full}, which is not needed to store weights and could run code: refused."
             " Only arrays, tensors, dicts, lists, numbers and text are read; ask its author for a plain state dict"
@@ -182,14 +198,11 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load(
-    file: BinaryIO, path: Path, more: Mapping[str, Callable[..., Any]] | None = None
+    file: BinaryIO, path: Path, from_bytes: Callable[[bytes, Path], Storage] | None = None
 ) -> tuple[Any, dict[str, Storage]]:
-    """Read one pickle from `file`, and stop right after it.
+    """Read one pickle from `file`, and stop right after it. `path` is for the message.
 
-    Args:
-        file: at the pickle's first byte.
-        path: of the file, for messages.
-        more: functions in place of further names, or of those above.
+    `from_bytes` reads the storage of a tensor that was pickled without `torch.save`; without it these are refused.
 
     Returns:
         Nested dicts, lists and tuples of arrays, `Tensor`s, numbers and text; and the storages of the tensors.
@@ -199,7 +212,7 @@ def load(
     """
     storages: dict[str, Storage] = {}
     with damage_reported(path):
-        return _Unpickler(file, path, storages, more or {}).load(), storages
+        return _Unpickler(file, path, storages, from_bytes).load(), storages
 
 
 @contextlib.contextmanager

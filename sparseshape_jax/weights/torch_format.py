@@ -10,6 +10,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from struct import pack, unpack
 from typing import Any, BinaryIO
@@ -19,7 +20,7 @@ import numpy as np
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.output import replacing
 from sparseshape_jax.weights import restricted_pickle
-from sparseshape_jax.weights.restricted_pickle import STORAGES, damage_reported
+from sparseshape_jax.weights.restricted_pickle import STORAGES, Storage, damage_reported
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 """The first pickle of a legacy file."""
@@ -62,6 +63,23 @@ def read_legacy(file: BinaryIO, path: Path) -> tuple[Any, dict[str, bytes]]:
             (length,) = unpack("<q", file.read(8))
             contents[key] = file.read(length * storages[key].dtype.itemsize)
     return tree, contents
+
+
+def storage_from_bytes(contents: bytes, path: Path) -> Storage:
+    """The storage in a legacy file that is a part of another pickle, as tensors pickled without `torch.save` have it.
+
+    Raises:
+        InputError: as for `read_zip`.
+    """
+    with damage_reported(path):
+        file = io.BytesIO(contents)
+        magic, _ = restricted_pickle.load(file, path)
+        if not isinstance(magic, int) or magic != LEGACY_MAGIC:
+            raise ValueError("a storage in another format")
+        storage, parts = read_legacy(file, path)
+        if not isinstance(storage, Storage):
+            raise TypeError("bytes without a storage")
+        return replace(storage, contents=parts[storage.key])
 
 
 def _check_byte_order(little: bool, path: Path) -> None:
