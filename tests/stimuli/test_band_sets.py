@@ -174,9 +174,14 @@ def test_arrays_that_are_no_images_are_refused(run, authors, tmp_path):
     objects[0] = Harm()
     attempt(objects, r"asks for (posix|nt)\.system, .* refused")
     whole = (authors / "train_data_complex_special_1_par.npy").read_bytes()
-    for damaged in (whole[:-100], whole[:60], b"", pickle.dumps({})):
+    for damaged, message in (
+        (whole[:-100], "is damaged, cut short"),
+        (whole[:60], "is damaged, cut short"),
+        (b"", "is not a file of weights"),
+        (pickle.dumps({}), "holds no arrays"),
+    ):
         (tmp_path / "train_data_y.npy").write_bytes(damaged)
         result = run("band-sets", "--arrays", tmp_path / "train_data_y.npy", "--out", tmp_path / "out")
-        refused(result, r"train_data_y\.npy is damaged, cut short", tmp_path / "out")
+        refused(result, rf"train_data_y\.npy {message}", tmp_path / "out")
     missing = run("band-sets", "--arrays", tmp_path / "train_data_z.npy", "--out", tmp_path / "out")
     refused(missing, "cannot read .*train_data_z", tmp_path / "out")
