@@ -1,6 +1,7 @@
 """The band-biased sets: images of every class, and the classes' mean amplitude spectra."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,11 @@ def draw_spectra(stem: Path, sets: Mapping[str, Sequence[Float[np.ndarray, "s s"
         figure = Figure(figsize=(2.0 * classes + 1.2, 2.05 * len(sets) + 0.5), layout="constrained")
         axes = figure.subplots(len(sets), classes, squeeze=False)
         shown = {name: [_without_mean(spectrum) for spectrum in own] for name, own in sets.items()}
-        every = np.concatenate([np.ravel(spectrum) for own in shown.values() for spectrum in own])
-        # Corners, a fifth of the square, have nothing but rounding errors; the colors are for the rest.
-        norm = LogNorm(float(np.nanquantile(every, 0.22)), float(np.nanmax(every)))
+        # Corners beyond the outer circle have nothing but rounding errors; the colors are for the rest.
+        inside = np.concatenate(
+            [spectrum[_radius(len(spectrum)) < len(spectrum) // 2 - 1] for spectrum in chain(*shown.values())]
+        )
+        norm = LogNorm(float(np.nanmin(inside)), float(np.nanmax(inside)))
         for row, (name, own) in zip(axes, shown.items(), strict=True):
             for axis in row[len(own) :]:
                 axis.set_axis_off()
@@ -105,3 +108,9 @@ def _without_mean(spectrum: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"
     found = spectrum.copy()
     found[len(found) // 2, len(found) // 2] = np.nan
     return found
+
+
+def _radius(size: int) -> Float[np.ndarray, "s s"]:
+    """The distance of each place of a spectrum from the middle."""
+    offsets = np.arange(size) - size // 2
+    return np.hypot(offsets[:, None], offsets)
