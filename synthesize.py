@@ -1,7 +1,7 @@
 """Make images from activations: textures, reconstructions, and the figure that compares all, Top-K and non-Top-K."""
 
 from sparseshape_jax.cli import Job, main
-from sparseshape_jax.stimuli.config import StimuliConfig
+from sparseshape_jax.stimuli.config import BandSetsConfig, StimuliConfig
 from sparseshape_jax.synthesis.config import FigureConfig, ReconstructConfig, TextureConfig
 
 JOBS = {
@@ -24,6 +24,11 @@ JOBS = {
         StimuliConfig,
         "sparseshape_jax.stimuli.write:run",
         examples="synthesize.py stimuli --images cifar10/test --sets shuffled --conditions 4 --out cifar10_shuffled",
+    ),
+    "band-sets": Job(
+        BandSetsConfig,
+        "sparseshape_jax.stimuli.band_sets:run",
+        examples="synthesize.py band-sets --out syn",
     ),
 }
 

@@ -134,6 +134,9 @@ class TrainClassifierConfig:
     """Precision of the network's arithmetic; parameters, statistics and the loss stay float32."""
     seed: int = 0
     """Seed of the initial weights, the order of images, augmentation and dropout."""
+    eval_steps: int = 0
+    """Also evaluate every this many steps, not only after each epoch: for metrics.jsonl, results.json and the curves.
+    The best checkpoint and the learning rate depend on the evaluations after epochs only."""
     checkpoint_every: int = 0
     """Also save the state every this many steps, not only after each epoch."""
     tensorboard: bool = False
@@ -146,7 +149,9 @@ class TrainClassifierConfig:
     """Folder for checkpoints, weights, metrics.jsonl, config.yaml, results.json, summary.csv and figures."""
 
     def __post_init__(self) -> None:
-        check_ranges("", self, epochs=(1, 100_000), batch_size=(1, 2**20), checkpoint_every=(0, 2**40))
+        check_ranges(
+            "", self, epochs=(1, 100_000), batch_size=(1, 2**20), checkpoint_every=(0, 2**40), eval_steps=(0, 2**40)
+        )
         check_ranges("", self, seed=(0, 2**32 - 1), label_smoothing=(0, 1), average=(0, 1))
         if bad := sorted(name for name in self.eval if name in ("train", "val")):
             raise InputError(f"eval.{bad[0]} is taken by the data's own splits; give it another name")

@@ -23,7 +23,8 @@ def run(config: TrainClassifierConfig) -> list[Row]:
 
     Rows of training hold `kind` "train", `epoch`, `step`, `loss`, `accuracy`, `learning_rate`, `keep` (the keep
     fraction of each Top-K; [1] while there is none), `images_per_second`. Rows of evaluation hold `kind` "eval",
-    `epoch`, `step`, `set`, `n`, `loss`, `top1`, `top5` (None up to five classes).
+    `epoch`, `step`, `set`, `n`, `loss`, `top1`, `top5` (None up to five classes), and by class `per_class` (top-1) and
+    `f1`. In the middle of an epoch, `epoch` is not a whole number.
 
     Raises:
         InputError: bad settings, data, weights or output folder; a loss that is not finite.
@@ -49,6 +50,8 @@ def run(config: TrainClassifierConfig) -> list[Row]:
             batch_size=config.batch_size,
             shown={"loss": "loss", "accuracy": "top-1"},
             save_every=config.checkpoint_every,
+            measure=task.measure,
+            measure_every=config.eval_steps,
             tensorboard=config.tensorboard,
             may_change=MAY_CHANGE,
         )
@@ -97,10 +100,10 @@ def _flat(row: Row) -> Mapping[str, Any]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The final table: for every evaluation set the last and the best top-1, with the epoch of the best."""
+    """The final table: for every evaluation set the last and the best top-1 after an epoch, with that epoch."""
     lines = [f"{'evaluated on':<20} {'images':>7} {'top-1':>7} {'top-5':>7}   best top-1 (epoch)"]
     for name in dict.fromkeys(row["set"] for row in rows if row["kind"] == "eval"):
-        own = [row for row in rows if row.get("set") == name]
+        own = [row for row in rows if row.get("set") == name and row["epoch"] % 1 == 0]
         last, best = own[-1], max(own, key=lambda row: row["top1"])
         top5 = "-" if last["top5"] is None else f"{last['top5']:.3f}"
         lines.append(f"{name:<20} {last['n']:7} {last['top1']:7.3f} {top5:>7}   {best['top1']:.3f} ({best['epoch']:g})")

@@ -19,6 +19,7 @@ from sparseshape_jax.classifier.sparsity import Operators
 from sparseshape_jax.models import Network
 from sparseshape_jax.parallel import AXIS
 from sparseshape_jax.preprocessing import Preprocessing
+from sparseshape_jax.training.schedules import Plateau
 
 Weights = tuple[Any, Any]
 """Parameters and batch statistics."""
@@ -32,6 +33,8 @@ class ClassifierState(NamedTuple):
     optimizer: optax.OptState
     average: Weights | None
     """The exponential moving average of `weights`, if one is kept."""
+    plateau: Plateau | None = None
+    """What scales the learning rate, if its schedule follows the evaluation."""
 
     @property
     def evaluated(self) -> Weights:
@@ -49,6 +52,7 @@ class ClassifierStep:
         label_smoothing: share of the target that is spread over all classes.
         average: decay per step of the moving average of the weights; 0 keeps none.
         seed: of dropout.
+        plateau: whether the learning rate's schedule follows the evaluation.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class ClassifierStep:
         label_smoothing: float = 0.0,
         average: float = 0.0,
         seed: int = 0,
+        plateau: bool = False,
     ) -> None:
         network.train()
         split: tuple[Any, ...] = nnx.split(network, nnx.Param, nnx.BatchStat, ...)
@@ -69,12 +74,14 @@ class ClassifierStep:
         self._eval_graphdef = nnx.graphdef(network)
         self.preprocessing, self.optimizer = preprocessing, optimizer
         self.label_smoothing, self.decay = label_smoothing, average
-        self.seed = seed
+        self.seed, self.plateau = seed, plateau
 
     def start(self) -> ClassifierState:
         """The state before the first step."""
         optimizer = self.optimizer.init(self._first[0])
-        return ClassifierState(jnp.zeros((), jnp.int32), self._first, optimizer, self._first if self.decay else None)
+        average = self._first if self.decay else None
+        plateau = Plateau.start() if self.plateau else None
+        return ClassifierState(jnp.zeros((), jnp.int32), self._first, optimizer, average, plateau)
 
     def network(self, weights: Weights) -> Network:
         """The network with these weights, in eval mode."""
@@ -111,10 +118,12 @@ class ClassifierStep:
             # Statistics of the devices' own parts are averaged too, so that the state stays the same everywhere.
             loss, hits, stats, gradient = lax.pmean((loss, hits, stats, gradient), AXIS)
             updates, optimizer = self.optimizer.update(gradient, state.optimizer, params)
+            if state.plateau is not None:
+                updates = optax.tree.scale(state.plateau.scale, updates)
             weights = (optax.apply_updates(params, updates), stats)
             average = optax.incremental_update(weights, state.average, 1 - self.decay) if self.decay else None
             metrics = {"loss": loss, "accuracy": hits, "change": optax.tree.norm(updates)}
-            return ClassifierState(state.step + 1, weights, optimizer, average), metrics
+            return ClassifierState(state.step + 1, weights, optimizer, average, state.plateau), metrics
 
         return step
 

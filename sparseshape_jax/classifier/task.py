@@ -29,7 +29,7 @@ from sparseshape_jax.predictor import Predictor
 from sparseshape_jax.top_k.spec import TopK
 from sparseshape_jax.training.log import Row
 from sparseshape_jax.training.optimizers import build_optimizer
-from sparseshape_jax.training.schedules import learning_rate
+from sparseshape_jax.training.schedules import Plateau, learning_rate
 from sparseshape_jax.training.task import Epoch, Metrics, Report
 
 
@@ -75,6 +75,7 @@ class ClassifierTask:
             label_smoothing=config.label_smoothing,
             average=config.average,
             seed=config.seed,
+            plateau=config.schedule.kind == "plateau",
         )
         self.bad: dict[str, str] = {}
         """Images of evaluation sets that could not be decoded, and why."""
@@ -103,25 +104,26 @@ class ClassifierTask:
         return self._steps[stage](state, batch, np.float32(progress))
 
     def end_epoch(self, state: ClassifierState, epoch: Epoch) -> Report:
-        """Evaluate the network, or its average, on every set."""
+        """Evaluate the network, or its average, on every set; the loss on val may lower the learning rate."""
         progress = self.progress(epoch.step - 1)
-        network = self.stepper.network(parallel.unreplicate(state.evaluated))
         specs = top_k_specs(self.config, self.network)
+        plateau = None if state.plateau is None else Plateau(*parallel.unreplicate(state.plateau))
+        rate = float(self.rate(epoch.step - 1)) * (1.0 if plateau is None else float(plateau.scale))
         train: Row = {
             "kind": "train",
             "epoch": epoch.number,
             "step": epoch.step,
             "loss": epoch.means["loss"],
             "accuracy": epoch.means["accuracy"],
-            "learning_rate": float(self.rate(epoch.step - 1)),
+            "learning_rate": rate,
             "keep": [keep_at(spec, progress) for spec in specs if not spec.is_identity] or [1],
             "images_per_second": epoch.rate,
         }
-        rows: list[Row] = [
-            {"kind": "eval", "epoch": epoch.number, "step": epoch.step, "set": name}
-            | self.evaluate(network, images, progress)
-            for name, images in self.sets.items()
-        ]
+        network = self.stepper.network(parallel.unreplicate(state.evaluated))
+        rows = self._evaluate_all(network, epoch.step)
+        if plateau is not None:
+            plateau = plateau.after(rows[0]["loss"], self.config.schedule)
+            state = state._replace(plateau=parallel.replicate(plateau))
         scores = [f"{row['set']} {row['top1']:.3f}" for row in rows]
         message = f"epoch {epoch.number}: loss {train['loss']:.3f}, top-1 of training {train['accuracy']:.3f}"
         return Report(
@@ -129,14 +131,32 @@ class ClassifierTask:
             message=", ".join((message, *scores)),
             score=rows[0]["top1"],
             write=partial(self._write, network),
+            state=state,
         )
+
+    def measure(self, state: ClassifierState, step: int) -> list[Row]:
+        """Evaluate the network, or its average, on every set in the middle of an epoch, after `step` steps."""
+        return self._evaluate_all(self.stepper.network(parallel.unreplicate(state.evaluated)), step)
+
+    def _evaluate_all(self, network: Network, step: int) -> list[Row]:
+        """The rows of all sets after `step` steps; the epoch is a whole number where one ends."""
+        whole, rest = divmod(step, self.steps_per_epoch)
+        epoch = step / self.steps_per_epoch if rest else whole
+        return [
+            {"kind": "eval", "epoch": epoch, "step": step, "set": name}
+            | self.evaluate(network, images, self.progress(step - 1))
+            for name, images in self.sets.items()
+        ]
 
     def placement(self, progress: float) -> dict[str, TopK]:
         """Which Top-K follows which activation in evaluation."""
         return eval_placement(self.config, self.network, progress)
 
     def evaluate(self, network: Network, images: LabeledImages, progress: float = 1.0) -> dict[str, Any]:
-        """The entries `n`, `loss` (without label smoothing), `top1` and `top5` of a network's row for a whole set.
+        """The entries of a network's row for a whole set.
+
+        They are `n`, `loss` (without label smoothing), `top1`, `top5`, and by the names of classes `per_class` (top-1)
+        and `f1`.
 
         Each process evaluates its own part of the set on its own devices.
 
@@ -160,7 +180,7 @@ class ClassifierTask:
         if not tally.counts[0].any():
             raise InputError(f"none of the {len(images)} images of {images.name} can be decoded")
         row = tally.row()
-        return {name: row[name] for name in ("n", "loss", "top1", "top5")}
+        return {name: row[name] for name in ("n", "loss", "top1", "top5", "per_class")} | {"f1": tally.f1()}
 
     def _predictor(self, network: Network, progress: float) -> Predictor:
         """A predictor with the weights of `network`. While annealing, one program serves all fractions."""

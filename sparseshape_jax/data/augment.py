@@ -6,11 +6,14 @@ The same box gives equal pixels. The draws are ours: NumPy's generator in place 
 import math
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sparseshape_jax.data.config import AugmentConfig
 from sparseshape_jax.data.decoding import center_crop, resize_short_side
 from sparseshape_jax.errors import InputError
+
+PADDING = 4
+"""Of a padded crop, unless told otherwise: CIFAR's usual."""
 
 
 def augment(
@@ -34,9 +37,11 @@ def augment(
         InputError: a padded image that is smaller than the square.
     """
     if settings.crop == "random_resized":
-        image = random_resized_crop(image, size, rng, settings.scale, settings.ratio)
+        padded = ImageOps.expand(image, settings.padding) if settings.padding else image
+        image = random_resized_crop(padded, size, rng, settings.scale, settings.ratio)
     elif settings.crop == "padded":
-        image = random_crop(resize_short_side(image, resize or size), size, settings.padding, rng)
+        padding = PADDING if settings.padding is None else settings.padding
+        image = random_crop(resize_short_side(image, resize or size), size, padding, rng)
     else:
         image = center_crop(resize_short_side(image, resize or size), size)
     return random_flip(image, rng) if settings.flip else image

@@ -22,8 +22,9 @@ class AugmentConfig:
     """random_resized: least and greatest area of the part, as a fraction of the image's."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """random_resized: least and greatest width of the part, divided by its height."""
-    padding: int = 4
-    """padded: black pixels on each side."""
+    padding: int | None = None
+    """padded and random_resized: black pixels on each side, added before the part is cut out. Default: 4 with padded,
+    none with random_resized."""
     flip: bool = True
     """Mirror every other image, at random."""
 
@@ -32,5 +33,7 @@ class AugmentConfig:
             raise InputError(f"scale is {list(self.scale)}; it must be two numbers, 0 < least <= most <= 1")
         if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
             raise InputError(f"ratio is {list(self.ratio)}; it must be two numbers, 0 < least <= most")
-        if self.padding < 0:
+        if self.padding is not None and self.padding < 0:
             raise InputError(f"padding is {self.padding}; it must not be negative")
+        if self.padding and self.crop == "center":
+            raise InputError(f"padding is {self.padding}, but crop is center; leave it out, or use another crop")

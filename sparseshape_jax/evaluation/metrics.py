@@ -19,9 +19,9 @@ class Tally:
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
-        self.counts: Float[np.ndarray, "4 classes"] = np.zeros((4, len(classes)))
+        self.counts: Float[np.ndarray, "5 classes"] = np.zeros((5, len(classes)))
         """By true class: images; those whose class comes first; those whose class is among the first five; and the
-        summed cross-entropy. Tallies of parts of a set may be added up."""
+        summed cross-entropy. By predicted class: images. Tallies of parts of a set may be added up."""
 
     def add(self, logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]) -> None:
         """Count some images. Among equal logits the lower index goes first; what is not a number is never right."""
@@ -33,15 +33,16 @@ class Tally:
         with np.errstate(invalid="ignore"):
             highest = values.max(axis=1)
             loss = highest + np.log(np.exp(values - highest[:, None]).sum(axis=1)) - truth[:, 0]
-        for counts, added in zip(self.counts, (np.ones(len(labels)), rank < 1, rank < 5, loss), strict=True):
+        for counts, added in zip(self.counts[:4], (np.ones(len(labels)), rank < 1, rank < 5, loss), strict=True):
             np.add.at(counts, labels, added)
+        np.add.at(self.counts[4], values.argmax(axis=1), 1)
 
     def row(self) -> dict[str, Any]:
         """The entries n, loss (mean cross-entropy in nats), top1, top5 (None up to five classes) and per_class (top-1).
 
         Classes without images are left out of per_class.
         """
-        n, first, among_five, loss = self.counts.sum(axis=1).tolist()
+        n, first, among_five, loss = self.counts[:4].sum(axis=1).tolist()
         return {
             "n": int(n),
             "loss": loss / n,
@@ -52,6 +53,15 @@ class Tally:
                 for name, count, right in zip(self.classes, *self.counts[:2].tolist(), strict=True)
                 if count
             },
+        }
+
+    def f1(self) -> dict[str, float]:
+        """The F1 score of each class that has images: the harmonic mean of precision and recall, 0 without a hit."""
+        there, right, predicted = self.counts[[0, 1, 4]].tolist()
+        return {
+            name: 2 * hits / (count + chosen)
+            for name, count, hits, chosen in zip(self.classes, there, right, predicted, strict=True)
+            if count
         }
 
 

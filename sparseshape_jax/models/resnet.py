@@ -3,6 +3,9 @@
 The code of Li et al. (2023) trains a CIFAR-style ResNet-18 on ImageNet-sized images: its first convolution is 3×3 with
 stride 1, it has no max-pool, and its classifier sees all cells of a 4×4 average pool (25,088 inputs at 224 px).
 `ResNet(stem="cifar")` is that network, `resnet18_cifar`. The paper's text describes the standard ResNet-18.
+
+The code of Wang et al. (ICCV 2023) trains ResNets with the same start, but a global average pool, at any image size:
+`resnet18_cifar_global`, also 34, 50 and 101. At 32 px `resnet18_cifar` and `resnet18_cifar_global` are the same.
 """
 
 from collections.abc import Callable
@@ -76,7 +79,7 @@ class ResNet(Network):
     Args:
         width: multiplies every layer's features (torchvision's is 1).
         stem: "imagenet" (7×7 stride 2, max-pool, global average pool) or "cifar" (3×3 stride 1, no max-pool, average
-            pool over 4×4 cells, classifier on all cells).
+            pool over 4×4 cells, classifier on all cells); "cifar_global" is "cifar" with a global average pool.
         image_size: side of the images in pixels; the "cifar" stem's classifier depends on it.
     """
 
@@ -85,7 +88,7 @@ class ResNet(Network):
         depth: int,
         *,
         width: float = 1.0,
-        stem: Literal["imagenet", "cifar"] = "imagenet",
+        stem: Literal["imagenet", "cifar", "cifar_global"] = "imagenet",
         image_size: int = 224,
         num_classes: int = 1000,
         trunk_only: bool = False,
@@ -93,11 +96,11 @@ class ResNet(Network):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ) -> None:
-        if stem not in ("imagenet", "cifar"):
-            raise InputError(f"stem is {stem!r}; it can be imagenet or cifar")
+        if stem not in ("imagenet", "cifar", "cifar_global"):
+            raise InputError(f"stem is {stem!r}; it can be imagenet, cifar or cifar_global")
         if not width > 0:
             raise InputError(f"width is {width}; it must be above 0")
-        self.architecture = f"resnet{depth}" + ("_cifar" if stem == "cifar" else "")
+        self.architecture = f"resnet{depth}" + ("" if stem == "imagenet" else f"_{stem}")
         self.depth, self.stem, self.image_size, self.trunk_only = depth, stem, image_size, trunk_only
         bottleneck = depth >= BOTTLENECK_FROM
         features = [max(1, round(base * width)) for base in (64, 128, 256, 512)]
@@ -130,11 +133,11 @@ class ResNet(Network):
                 setattr(self, f"layer{stage}_{index}", block)
                 inputs = 4 * stage_width if bottleneck else stage_width
         if not trunk_only:
-            cells = 1 if stem == "imagenet" else (-(-image_size // 8) // 4) ** 2
+            cells = (-(-image_size // 8) // 4) ** 2 if stem == "cifar" else 1
             if cells == 0:
                 raise InputError(f"image_size is {image_size} pixels; {self.architecture} needs at least 25")
             self.avgpool: Callable[[Array], Array] = (
-                GlobalAverage(keepdims=True) if stem == "imagenet" else AveragePool(4, 4)
+                AveragePool(4, 4) if stem == "cifar" else GlobalAverage(keepdims=True)
             )
             self.fc = nnx.Linear(cells * inputs, num_classes, dtype=dtype, rngs=rngs)
 
@@ -208,3 +211,16 @@ register(
         flattened={"fc": "layer4_1.conv2"},
     ),
 )
+for _depth in (18, 34, 50, 101):
+    register(
+        f"resnet{_depth}_cifar_global",
+        Architecture(
+            partial(ResNet, _depth, stem="cifar_global"),
+            options=_OPTIONS,
+            head=("fc",),
+            top_k_after=("layer2",),
+            place_name="layer{}",
+            match=("relu1", "layer1", "layer2", "layer3"),
+            torch_layers=_torch_layers(_depth, "shortcut", "linear"),
+        ),
+    )

@@ -1,5 +1,6 @@
-"""Settings of `synthesize.py stimuli`. Imports no JAX, NumPy or PIL."""
+"""Settings of `synthesize.py stimuli` and `synthesize.py band-sets`. Imports no JAX, NumPy or PIL."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -53,3 +54,51 @@ class StimuliConfig:
             raise InputError(f"conditions are {list(self.conditions)}; give each once")
         if Path(self.out).resolve().is_relative_to(Path(self.images).resolve()):
             raise InputError(f"the output folder {self.out} is inside {self.images}; give one outside it")
+
+
+@dataclass(frozen=True)
+class BandSetsConfig:
+    """Make the sets Syn_1 to Syn_4, whose images show a class by stripes of one frequency, from no images at all.
+
+    Raises:
+        InputError: a number out of range, or a band that there is none of.
+    """
+
+    bands: tuple[int, ...] = (1, 2, 3, 4)
+    """Which sets to make: band b of four makes syn_b, in which stripes of a frequency in this band tell two of the four
+    classes, vertical ones class c0 and horizontal ones c1."""
+    size: int = 32
+    """Side of the images in pixels, a multiple of 16."""
+    train: int = 500
+    """Training images per class."""
+    val: int = 100
+    """Validation images per class."""
+    test: int = 100
+    """Test images per class."""
+    cue: float = 1.25
+    """Amplitude of a class's own orientations, relative to the others; this cue is in all four bands, in every set."""
+    share: float = 0.5
+    """Share of the energy of its band that the stripes have."""
+    seed: int = 0
+    """Of all images. Each depends on the seed and its own number only."""
+    arrays: tuple[str, ...] = ()
+    """Write the images of these .npy files of Wang et al. (2023) as class folders instead: train_data*.npy,
+    test_data*.npy, with train_label*.npy, test_label*.npy next to them. The other settings then have no effect."""
+    out: str = "results/band_sets"
+    """Folder for syn_1 to syn_4 (each with train, val and test, and in those the class folders c0 to c3, images.npy and
+    labels.npy), sets.yaml, figures, results.json and config.yaml. Repeat the same command to make what is missing."""
+
+    def __post_init__(self) -> None:
+        if not self.bands or len(set(self.bands)) < len(self.bands) or not set(self.bands) <= {1, 2, 3, 4}:
+            raise InputError(f"bands are {list(self.bands)}; give some of 1, 2, 3 and 4, each once")
+        if not 16 <= self.size <= 1024 or self.size % 16:
+            raise InputError(f"size is {self.size}; it must be a multiple of 16 from 16 to 1024 pixels")
+        for name in ("train", "val", "test"):
+            if not 1 <= getattr(self, name) <= 99_999:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be from 1 to 99999 images per class")
+        if not 0 < self.cue < math.inf:
+            raise InputError(f"cue is {self.cue}; it must be above 0")
+        if not 0 < self.share < 1:
+            raise InputError(f"share is {self.share}; it must be above 0 and below 1")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; it must be at least 0")

@@ -7,7 +7,7 @@ one process or several.
 import contextlib
 import math
 import signal
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,8 @@ def run(
     batch_size: int,
     shown: Mapping[str, str],
     save_every: int = 0,
+    measure: Callable[[Any, int], Sequence[Row]] | None = None,
+    measure_every: int = 0,
     tensorboard: bool = False,
     may_change: Collection[str] = (),
 ) -> list[Row]:
@@ -75,6 +77,8 @@ def run(
         batch_size: images per step, of all processes together; for the progress bar.
         shown: the metrics that the progress bar shows, and what it calls them.
         save_every: also save the state every this many steps.
+        measure: from a state and the number of steps done to rows for the log. It must not change the state.
+        measure_every: call it every this many steps, but not where an epoch ends.
         tensorboard: write TensorBoard's event files too.
         may_change: dotted names of settings that may change when a run resumes.
 
@@ -105,6 +109,11 @@ def run(
                 meter.read()  # the metrics of the step before, while the devices compute this one
                 meter.unread, done = (step, metrics), step + 1
                 stopping, epoch_ends = stop(done), done % steps_per_epoch == 0
+                if measure is not None and measure_every and done % measure_every == 0 and not epoch_ends:
+                    meter.read()
+                    measured = measure(state, done)
+                    if log is not None:
+                        log.add(measured)
                 if not (stopping or epoch_ends or (save_every and done % save_every == 0)):
                     continue
                 meter.read()
@@ -113,7 +122,7 @@ def run(
                     epoch = Epoch(done // steps_per_epoch, done, host.means, bar.format_dict["rate"])
                     bar.set_description(f"epoch {epoch.number}/{epochs}, evaluating")
                     report = task.end_epoch(state, epoch)
-                    score = report.score
+                    score, state = report.score, state if report.state is None else report.state
                     if log is not None:
                         for name in ("last", "best") if score > host.best else ("last",):
                             report.write(name)

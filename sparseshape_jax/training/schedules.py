@@ -1,10 +1,11 @@
 """The learning rate as training goes on."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from sparseshape_jax.training.config import ScheduleConfig
 
@@ -13,7 +14,8 @@ def learning_rate(schedule: ScheduleConfig, highest: float, epochs: int, steps_p
     """The learning rate by step, counted from 0.
 
     After a linear warm-up whose first step already moves, "cosine" is torch's `CosineAnnealingLR` over the remaining
-    epochs, and "step" is its `MultiStepLR`. With `per_epoch` the rate is constant within each epoch, as theirs is.
+    epochs, and "step" is its `MultiStepLR`. With `per_epoch` the rate is constant within each epoch, as theirs is. For
+    "plateau" it is the rate before any reduction, which `Plateau` keeps.
     """
     warmup = schedule.warmup_epochs
 
@@ -33,3 +35,37 @@ def learning_rate(schedule: ScheduleConfig, highest: float, epochs: int, steps_p
         return highest * factor
 
     return rate
+
+
+class Plateau(NamedTuple):
+    """How far the schedule "plateau" has reduced the learning rate: a part of the training state.
+
+    It is torch's `ReduceLROnPlateau` (mode min, relative threshold, no cooldown), once per epoch. Losses are compared
+    in float32, so that a resumed run compares the same numbers.
+    """
+
+    scale: Float[Array, ""] | Float[np.ndarray, ""]
+    """What the learning rate is multiplied by."""
+    lowest: Float[Array, ""] | Float[np.ndarray, ""]
+    """The lowest loss so far that counted as an improvement."""
+    waited: Int[Array, ""] | Int[np.ndarray, ""]
+    """Epochs in a row without an improvement."""
+
+    @classmethod
+    def start(cls) -> "Plateau":
+        """Before the first epoch."""
+        return cls(jnp.ones((), jnp.float32), jnp.full((), jnp.inf, jnp.float32), jnp.zeros((), jnp.int32))
+
+    def after(self, loss: float, schedule: ScheduleConfig) -> "Plateau":
+        """After an epoch with this loss on the validation images; the fields of both are NumPy's.
+
+        A loss that is not a number is no improvement.
+        """
+        scale, lowest, waited = np.float32(self.scale), np.float32(self.lowest), np.int32(self.waited)
+        if np.float32(loss) < lowest * np.float32(1 - schedule.threshold):
+            lowest, waited = np.float32(loss), np.int32(0)
+        elif waited < schedule.patience:
+            waited = np.int32(waited + 1)
+        else:
+            scale, waited = np.float32(scale * np.float32(schedule.factor)), np.int32(0)
+        return Plateau(np.asarray(scale), np.asarray(lowest), np.asarray(waited))

@@ -38,6 +38,8 @@ class Report:
     """Chooses the best epoch; higher is better."""
     write: Callable[[str], None]
     """Writes the weights of this epoch to the output folder, under a name: `last` or `best`."""
+    state: Any = None
+    """The state to go on with, replicated, if the evaluation changes it."""
 
 
 class Task(Protocol):

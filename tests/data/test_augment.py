@@ -149,6 +149,30 @@ class TestAugment:
         expected = random_crop(resize_short_side(image, 20), 20, 0, np.random.default_rng(0))
         np.testing.assert_array_equal(made, expected)
 
+    def test_padding_comes_before_a_random_resized_crop(self, torchvision):
+        image = noise(30, 40)
+        settings = AugmentConfig(padding=6, flip=False)
+        made = augment(settings, image, 24, np.random.default_rng(5))
+        padded = torchvision.transforms.functional.pad(image, [6])
+        left, top, right, bottom = random_box(42, 52, np.random.default_rng(5), settings.scale, settings.ratio)
+        expected = torchvision.transforms.functional.resized_crop(
+            padded, top, left, bottom - top, right - left, [24, 24]
+        )
+        np.testing.assert_array_equal(made, expected)
+        for padding in (None, 0):
+            same = augment(AugmentConfig(padding=padding, flip=False), image, 24, np.random.default_rng(5))
+            np.testing.assert_array_equal(same, random_resized_crop(image, 24, np.random.default_rng(5)))
+
+    def test_a_padded_crop_has_cifars_padding_unless_told_otherwise(self):
+        image = noise(24, 24)
+        for padding in (None, 4):
+            made = augment(AugmentConfig("padded", padding=padding, flip=False), image, 24, np.random.default_rng(0))
+            np.testing.assert_array_equal(made, random_crop(image, 24, 4, np.random.default_rng(0)))
+
+    def test_a_center_crop_has_no_padding(self):
+        with pytest.raises(InputError, match="padding is 4, but crop is center"):
+            AugmentConfig(crop="center", padding=4)
+
     def test_flip_is_a_switch(self):
         image = noise(24, 24)
         made = [

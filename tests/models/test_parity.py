@@ -146,6 +146,41 @@ def test_resnet18_cifar_at_224_has_a_classifier_of_25088_inputs():
     assert abstract("resnet18_cifar").fc.in_features == 25_088
 
 
+def global_cifar_resnet(torch, torchvision, depth: int):
+    """A torchvision ResNet that begins with a 3×3 convolution of stride 1 and has no max-pool."""
+    network = torchvision.models.get_model(f"resnet{depth}", num_classes=7)
+    network.conv1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    network.maxpool = torch.nn.Identity()
+    return network
+
+
+def as_stored(name: str) -> str:
+    """torchvision's name of an array as CIFAR ResNets call it."""
+    return name.replace("downsample", "shortcut").replace("fc.", "linear.")
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_cifar_resnets_with_a_global_pool_are_torchvisions_with_another_start(torch, torchvision, oracle, run, depth):
+    """At any size: the weights have no part that depends on it."""
+    theirs = oracle(lambda: global_cifar_resnet(torch, torchvision, depth))
+    ours = abstract(f"resnet{depth}_cifar_global", **WHOLE)
+    assign(ours, {as_stored(name): array for name, array in theirs.arrays().items()})
+    ours.eval()
+    for side in (32, 44):
+        batch = images(1, side, side)
+        expected = theirs.activations(batch)
+        del expected["pool1"]
+        assert_equal(run(ours, batch), expected)
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101])
+def test_cifar_resnets_with_a_global_pool_have_torchvisions_arrays(torch, torchvision, depth):
+    with torch.device("meta"):
+        theirs = global_cifar_resnet(torch, torchvision, depth).state_dict()
+    ours = models.build(f"resnet{depth}_cifar_global", rngs=nnx.Rngs(0), width=1 / 64, **WHOLE)
+    assert list(export(ours)) == [as_stored(name) for name in theirs if "num_batches" not in name]
+
+
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet18_cifar"])
 def test_train_mode_equals_torch(torchvision_oracle, cifar_pair, architecture):
     """Batch statistics are used, and the running ones move as torch's do (unbiased variance)."""

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,46 @@ def test_a_line_is_fitted_stopped_and_resumed_to_the_same_bits(tmp_path, capsys)
     finished = Line(tmp_path / "stopped")
     assert fit(finished) == rows
     assert not finished.seen, "nothing is left to do"
+
+
+def test_measurements_by_steps_are_logged_between_epochs_and_resume(tmp_path):
+    def measure(state: Any, done: int) -> list[dict]:
+        slopes = parallel.unreplicate(state)["slopes"].tolist()
+        return [{"kind": "eval", "epoch": done / 10, "step": done, "slopes": slopes}]
+
+    options = {"measure": measure, "measure_every": 4}
+    rows = fit(Line(tmp_path / "whole"), epochs=2, **options)
+    assert [(row["kind"], row["step"]) for row in rows] == [
+        ("eval", 4),
+        ("eval", 8),
+        ("train", 10),
+        ("eval", 12),
+        ("eval", 16),
+        ("train", 20),
+    ]
+    plain = fit(Line(tmp_path / "plain"), epochs=2)
+    assert plain == [row for row in rows if row["kind"] == "train"]
+    for step in (3, 5):  # right at a measurement, and after one
+        with pytest.raises(KeyboardInterrupt):
+            fit(Line(tmp_path / "stopped", at_step={step: interrupt}), epochs=2, **options)
+    assert fit(Line(tmp_path / "stopped"), epochs=2, **options) == rows
+
+
+def test_an_evaluation_may_change_the_state(tmp_path):
+    """Here it doubles the slopes; a run that resumes does as well."""
+
+    class Doubling(Line):
+        def end_epoch(self, state: Any, epoch: Epoch) -> Report:
+            report = super().end_epoch(state, epoch)
+            doubled = {"slopes": 2 * parallel.unreplicate(state)["slopes"]}
+            return replace(report, state=parallel.replicate(doubled))
+
+    rows = fit(Doubling(tmp_path / "whole"))
+    assert rows != fit(Line(tmp_path / "plain"))
+    for step in (9, 14):
+        with pytest.raises(KeyboardInterrupt):
+            fit(Doubling(tmp_path / "stopped", at_step={step: interrupt}))
+    assert fit(Doubling(tmp_path / "stopped")) == rows
 
 
 def test_the_best_epoch_is_kept(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.training.config import OptimizerConfig, ScheduleConfig
 from sparseshape_jax.training.optimizers import build_optimizer
-from sparseshape_jax.training.schedules import learning_rate
+from sparseshape_jax.training.schedules import Plateau, learning_rate
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,38 @@ def test_the_learning_rate_warms_up_and_ends_where_it_should():
     assert float(constant(7)) == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"patience": 2}, {"patience": 0, "factor": 0.5}, {"patience": 1, "threshold": 0.1}],
+    ids=["defaults", "patience", "none", "threshold"],
+)
+def test_a_plateau_is_torchs(torch, settings):
+    """Sixty losses that fall more and more slowly, with noise, and one that is not a number."""
+    schedule = ScheduleConfig(kind="plateau", **settings)
+    rng = np.random.default_rng(3)
+    losses = np.float32(np.exp(-np.arange(60) / 8) + 0.05 * rng.random(60))
+    losses[20] = np.nan
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=schedule.factor, patience=schedule.patience, threshold=schedule.threshold, eps=0
+    )
+    plateau = Plateau.start()
+    reductions = set()
+    for loss in losses:
+        theirs.step(float(loss))
+        plateau = plateau.after(float(loss), schedule)
+        assert float(plateau.scale) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6)
+        assert int(plateau.waited) == theirs.num_bad_epochs
+        reductions.add(float(plateau.scale))
+    assert len(reductions) > 1, "it was reduced at least once"
+    rate = learning_rate(schedule, 0.4, epochs=3, steps_per_epoch=4)
+    assert float(rate(0)) == float(rate(11)) == pytest.approx(0.4), "the rate before any reduction"
+
+
 def test_settings_refuse_what_cannot_be():
     for make in (lambda: OptimizerConfig(learning_rate=-1), lambda: ScheduleConfig(kind="step")):
         with pytest.raises(InputError):
             make()
+    for name, value in (("factor", 1.5), ("patience", -1), ("threshold", float("nan"))):
+        with pytest.raises(InputError, match=f"schedule.{name} is {value}"):
+            ScheduleConfig(kind="plateau", **{name: value})
