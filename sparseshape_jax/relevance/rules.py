@@ -258,3 +258,13 @@ def _share_backward(function: Callable[..., Array], residuals: Any, relevance: A
 
 
 share_out.defvjp(_share_forward, _share_backward)
+
+
+@jax.custom_vjp
+def scaled(x: Array, y: Array) -> Array:
+    """y, which is x times some factors; the VJP passes y's relevance on to x as it is."""
+    del x
+    return y
+
+
+scaled.defvjp(lambda x, y: (scaled(x, y), None), lambda _, relevance: (relevance, jnp.zeros_like(relevance)))
