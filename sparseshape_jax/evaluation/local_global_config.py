@@ -31,8 +31,8 @@ class LocalGlobalConfig(ClassificationConfig):
     passes: int = 5
     """How often images are smoothed."""
     smoothing: float | Literal["bilateral"] = 0.005
-    """How strongly: the price of a pixel with a gradient (λ of Xu et al. 2011). Or bilateral, OpenCV's filter over 9 pixels
-    (sigma 40 in color, 5 in space), which needs the extra edges."""
+    """How strongly: the price of a pixel with a gradient (λ of Xu et al. 2011). Or bilateral: OpenCV's filter over 9
+    pixels (sigma 40 in color, 5 in space), which needs the extra edges."""
     per_class: int | None = None
     """Images of each class, drawn with the seed; more of them include fewer. Default: all."""
     beside: tuple[str, ...] = ()

@@ -4,9 +4,9 @@ The code of Li et al. (2023) trains a CIFAR-style ResNet-18 on ImageNet-sized im
 stride 1, it has no max-pool, and its classifier sees all cells of a 4×4 average pool (25,088 inputs at 224 px).
 `ResNet(stem="cifar")` is that network, `resnet18_cifar`. The paper's text describes the standard ResNet-18.
 
-ResNeXt (Xie et al. 2017) has groups in its 3×3 convolutions. SE-ResNet and SE-ResNeXt (Hu et al. 2018) have a gate at the
-end of each branch, and the structure of the Caffe originals: the first pool has no padding, and SE-ResNet-50 has its
-strides in the first 1×1 convolution of a block.
+ResNeXt (Xie et al. 2017) has groups in its 3×3 convolutions. SE-ResNet and SE-ResNeXt (Hu et al. 2018) have a gate at
+the end of each branch, and the structure of the Caffe originals: the first pool has no padding, and SE-ResNet-50 has
+its strides in the first 1×1 convolution of a block.
 """
 
 from collections.abc import Callable
@@ -108,8 +108,8 @@ class ResNet(Network):
         image_size: side of the images in pixels; the "cifar" stem's classifier depends on it.
         groups: of the 3×3 convolutions in bottleneck blocks, for ResNeXt.
         group_width: features of each group in the first stage.
-        gated: squeeze-and-excitation in every block, and a first pool without padding that takes in the incomplete windows
-            at the edges.
+        gated: squeeze-and-excitation in every block, and a first pool without padding that takes in the incomplete
+            windows at the edges.
         stride_first: see `Block`.
     """
 
@@ -228,7 +228,6 @@ def _torch_layers(
 
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
 _OPTIONS = frozenset({"num_classes", "width", "axis_name"})
-_GROUPS = {"groups": 32, "group_width": 4}
 
 
 def _register(name: str, build: Callable[..., Network], torch_layers: dict[str, str], groups: int = 1) -> None:
@@ -249,11 +248,11 @@ def _register(name: str, build: Callable[..., Network], torch_layers: dict[str, 
 
 for _depth in BLOCKS:
     _register(f"resnet{_depth}", partial(ResNet, _depth), _torch_layers(_depth))
-_register("resnext50", partial(ResNet, 50, **_GROUPS), _torch_layers(50), groups=32)
+_register("resnext50", partial(ResNet, 50, groups=32, group_width=4), _torch_layers(50), groups=32)
 # The names of Cadene's pretrained-models, which publishes the weights.
 _CADENE = _torch_layers(50, classifier="last_linear", stem="layer0.", gate="se_module")
 _register("se_resnet50", partial(ResNet, 50, gated=True, stride_first=True), _CADENE)
-_register("se_resnext50", partial(ResNet, 50, gated=True, **_GROUPS), _CADENE, groups=32)
+_register("se_resnext50", partial(ResNet, 50, gated=True, groups=32, group_width=4), _CADENE, groups=32)
 register(
     "resnet18_cifar",
     Architecture(

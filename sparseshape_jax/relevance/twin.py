@@ -31,7 +31,7 @@ OURS = "sparseshape_jax.models."
 
 
 class Account(nnx.Variable):
-    """Zeros (N, 5) whose cotangent is a layer's account; see `rules.ACCOUNT`."""
+    """Zeros (N, 6) whose cotangent is a layer's account; see `rules.ACCOUNT`."""
 
 
 class Layer(nnx.Module):

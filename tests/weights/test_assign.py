@@ -21,6 +21,7 @@ from sparseshape_jax.weights.read import read_arrays, read_metadata
 TORCHVISION = [name for name, entry in CATALOG.items() if (entry.url or "").startswith("https://download.pytorch.org")]
 DEEPEST = ("resnet101", "resnet152")
 """They are like resnet50, but take long to trace."""
+OTHERS = ("resnet18_cifar", "se_resnet50", "se_resnext50")
 THEIR_NAMES = {"resnext50": "resnext50_32x4d"}
 """Torchvision's names of networks where they are not ours."""
 
@@ -131,7 +132,8 @@ def shapes(model: models.Network) -> dict[str, tuple[int, ...]]:
     [
         pytest.param(table, marks=[pytest.mark.slow] * (table.architecture in DEEPEST))
         for table in keys.tables()
-        if table.architecture in (*TORCHVISION, "resnet18_cifar", "se_resnet50", "se_resnext50")  # and not those that other tests register
+        if table.architecture
+        in (*TORCHVISION, "resnet18_cifar", "se_resnet50", "se_resnext50")  # and not those that other tests register
     ],
     ids=lambda table: f"{table.architecture}-{table.convention.name}",
 )
