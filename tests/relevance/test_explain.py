@@ -30,6 +30,7 @@ from sparseshape_jax.relevance import (
 )
 from sparseshape_jax.relevance.composite import COMPOSITES
 from sparseshape_jax.relevance.gradients import gradient_of_function
+from sparseshape_jax.relevance.twin import Folded
 
 AT = TOP_K["vgg_bn_small"]
 RESIDUAL = ("resnet18", "resnet50", "resnext50", "se_resnet50", "se_resnext50")
@@ -271,8 +272,8 @@ def test_a_gate_is_a_constant_factor():
     factors = before["average"][0] / before["relu1"][0].mean(axis=(0, 1))
     assert 0 < factors.min() < factors.max() < 1
     constant = nnx.clone(gated)
-    constant.gate = lambda x: x
-    constant.fc.kernel[...] = gated.fc.kernel[...] * factors[:, None]
+    constant.gate = Folded()  # which leaves activations as they are
+    constant.fc.kernel.set_value(jnp.asarray(gated.fc.kernel[...]) * factors[:, None])
     found, expected = (Explainer(network, nonnegative=True)(x, [1], accounts=True) for network in (gated, constant))
     np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-5)
     np.testing.assert_allclose(found.input, expected.input, atol=1e-5 * np.abs(expected.input).max())

@@ -48,6 +48,10 @@ def oracle(rule, weights, bias, x, relevance, low, high):
     return column @ (relevance / stab(column.sum(axis=0)))
 
 
+def no_entries(count):
+    return jnp.zeros((count, len(ACCOUNT)))
+
+
 def as_matrix(linear, kernel, shape):
     """The (inputs, outputs) matrix of a linear layer."""
     unit = jnp.eye(int(np.prod(shape))).reshape(-1, *shape)
@@ -70,7 +74,7 @@ def test_equals_the_formula(kind, spelling):
         kernel, bias = jnp.asarray(kernel), jnp.asarray(rng.normal(size=outputs))
         x = rng.uniform(-1.4, 1.8, (2, *shape))
         settings = Settings(linear, read_rule(spelling), False, LOW, HIGH)
-        account = jnp.zeros((2, len(ACCOUNT)))
+        account = no_entries(2)
         y, back = jax.vjp(lambda account, x: propagate(settings, kernel, bias, account, x), account, jnp.asarray(x))
         relevance = rng.normal(size=y.shape)
         entries, found = back(jnp.asarray(relevance))
@@ -98,9 +102,7 @@ def test_terms_with_negative_inputs_may_be_left_out_where_there_are_none(spellin
     found = []
     for nonnegative in (False, True):
         settings = Settings(linear, read_rule(spelling), nonnegative)
-        _, back = jax.vjp(
-            lambda x, settings=settings: propagate(settings, kernel, bias, jnp.zeros((2, len(ACCOUNT))), x), x
-        )
+        _, back = jax.vjp(lambda x, settings=settings: propagate(settings, kernel, bias, no_entries(2), x), x)
         found.append(np.asarray(back(relevance)[0]))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6 * np.abs(found[0]).max())
 
@@ -108,9 +110,7 @@ def test_terms_with_negative_inputs_may_be_left_out_where_there_are_none(spellin
 def test_a_neuron_without_contributions_loses_its_relevance_to_the_empty_denominator():
     settings = Settings(Dense(), Rule("zplus"), True)
     kernel, x = jnp.array([[-1.0], [-2.0]]), jnp.array([[1.0, 1.0]])
-    _, back = jax.vjp(
-        lambda account, x: propagate(settings, kernel, jnp.zeros(1), account, x), jnp.zeros((1, len(ACCOUNT))), x
-    )
+    _, back = jax.vjp(lambda account, x: propagate(settings, kernel, jnp.zeros(1), account, x), no_entries(1), x)
     entries, found = back(jnp.array([[3.0]]))
     assert not found.any()
     np.testing.assert_allclose(entries, [[3, 0, 0, 0, 3, 3]])
@@ -118,7 +118,7 @@ def test_a_neuron_without_contributions_loses_its_relevance_to_the_empty_denomin
 
 def test_a_sum_is_shared_out_by_its_parts():
     a, b, relevance = jnp.array([[1.0, -2.0]]), jnp.array([[3.0, 1.0]]), jnp.array([[8.0, 5.0]])
-    _, back = jax.vjp(lambda account, a, b: share_out(jnp.add, account, a, b), jnp.zeros((1, len(ACCOUNT))), a, b)
+    _, back = jax.vjp(lambda account, a, b: share_out(jnp.add, account, a, b), no_entries(1), a, b)
     entries, to_a, to_b = back(relevance)
     np.testing.assert_allclose(to_a, [[2, 10]], rtol=1e-5)
     np.testing.assert_allclose(to_b, [[6, -5]], rtol=1e-5)
@@ -138,7 +138,7 @@ def test_what_is_scaled_keeps_its_relevance():
 def test_an_epsilon_of_0_gives_no_relevance_where_there_is_none():
     settings = Settings(Dense(), Rule("epsilon", 0.0), True)
     _, back = jax.vjp(
-        lambda x: propagate(settings, jnp.ones((2, 1)), jnp.zeros(1), jnp.zeros((1, len(ACCOUNT))), x),
+        lambda x: propagate(settings, jnp.ones((2, 1)), jnp.zeros(1), no_entries(1), x),
         jnp.zeros((1, 2)),
     )
     assert np.array_equal(back(jnp.zeros((1, 1)))[0], [[0, 0]])
