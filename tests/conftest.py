@@ -41,6 +41,14 @@ def torchvision(torch: ModuleType) -> ModuleType:
     return import_torchvision(torch)
 
 
+@pytest.fixture
+def quick_compiles(request) -> Iterator[None]:
+    """Compile in half the time, to slower programs; the slow tests compile as users do."""
+    jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("slow") is None)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def compiled_programs(tmp_path_factory) -> Iterator[Path]:
     """A folder where JAX keeps compiled programs, here and (through the environment) in subprocesses.

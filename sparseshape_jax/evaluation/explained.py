@@ -35,7 +35,7 @@ class Maps:
     """Summed over channels."""
     gap: Float[np.ndarray, " n"] | None = None
     """Of integrated gradients: how far the sum is from what it should be."""
-    accounts: dict[str, Float[np.ndarray, "n 5"]] | None = None
+    accounts: dict[str, Float[np.ndarray, "n 6"]] | None = None
     """Of lrp: the account of each layer."""
 
 

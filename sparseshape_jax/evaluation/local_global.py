@@ -37,6 +37,7 @@ from sparseshape_jax.evaluation.observer_names import observer_name
 from sparseshape_jax.evaluation.paired_tests import FEWEST
 from sparseshape_jax.figures import local_global as figures
 from sparseshape_jax.results import Results, Row, fingerprint, read_results
+from sparseshape_jax.stimuli.edges import require_opencv
 
 JOB = "evaluate local-global"
 PICTURES = "pictures.csv"
@@ -54,6 +55,8 @@ def run(config: LocalGlobalConfig) -> list[Row]:
         InputError: bad data, model, weights, sizes or output folder, fewer than three images, or another job's or other
             images' results under `beside`. Nothing is written then.
     """
+    if config.smoothing == "bilateral":
+        require_opencv()
     classifiers = build_classifiers(config)
     conditions = list_conditions(config, classifiers[0].preprocessing.crop)
     images = sample_classes(open_for(classifiers[0], config.data), config.per_class, config.seed)

@@ -30,8 +30,9 @@ class LocalGlobalConfig(ClassificationConfig):
     """Of the patches: red, green and blue, from 0 to 255."""
     passes: int = 5
     """How often images are smoothed."""
-    smoothing: float = 0.005
-    """How strongly: the price of a pixel with a gradient (λ of Xu et al. 2011)."""
+    smoothing: float | Literal["bilateral"] = 0.005
+    """How strongly: the price of a pixel with a gradient (λ of Xu et al. 2011). Or bilateral: OpenCV's filter over 9
+    pixels (sigma 40 in color, 5 in space), which needs the extra edges."""
     per_class: int | None = None
     """Images of each class, drawn with the seed; more of them include fewer. Default: all."""
     beside: tuple[str, ...] = ()
@@ -56,7 +57,10 @@ class LocalGlobalConfig(ClassificationConfig):
             raise InputError(f"variants is {self.variants} and passes {self.passes}; both must be at least 1")
         if len(self.color) != 3 or not all(0 <= value <= 255 for value in self.color):
             raise InputError(f"the color is {list(self.color)}; give red, green and blue, each from 0 to 255")
-        if not 0 < self.smoothing < float("inf"):
+        if isinstance(self.smoothing, str):
+            if self.smoothing != "bilateral":
+                raise InputError(f"smoothing is {self.smoothing!r}; it can be a number or bilateral")
+        elif not 0 < self.smoothing < float("inf"):
             raise InputError(f"smoothing is {self.smoothing}; it must be above 0")
         _check_sample(self.per_class, self.seed)
 

@@ -108,7 +108,7 @@ class Conv(nnx.Conv):
         height, width = (
             (size + 2 * padding - taps) // stride + 1 for size, taps in zip(x.shape[1:3], (rows, columns), strict=True)
         )
-        if height * width >= rows * columns:
+        if height * width >= rows * columns or self.feature_group_count > 1:
             return super().__call__(x)
 
         def multiply_patches(x: Array) -> Array:
@@ -127,6 +127,22 @@ class Conv(nnx.Conv):
             return y if self.bias is None else y + self.bias[...].astype(dtype).reshape(1, 1, 1, -1)
 
         return lax.platform_dependent(x, cpu=multiply_patches, default=super().__call__)
+
+
+class SqueezeExcitation(nnx.Module):
+    """Multiplies each map by a number in [0, 1] that depends on the means of all maps: (N, H, W, C) to the same.
+
+    Hu et al. (2018), with two 1×1 convolutions on the means. For relevance it is a constant factor.
+    """
+
+    def __init__(self, features: int, ratio: int = 16, *, dtype: Any = None, rngs: nnx.Rngs) -> None:
+        squeezed = max(1, features // ratio)
+        self.fc1 = Conv(features, squeezed, (1, 1), padding=0, kernel_init=HE_NORMAL, dtype=dtype, rngs=rngs)
+        self.fc2 = Conv(squeezed, features, (1, 1), padding=0, kernel_init=HE_NORMAL, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        means = x.mean(axis=(1, 2), keepdims=True)
+        return x * nnx.sigmoid(self.fc2(nnx.relu(self.fc1(means))))
 
 
 class BatchNorm(nnx.BatchNorm):

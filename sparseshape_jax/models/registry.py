@@ -37,6 +37,8 @@ class Architecture:
     torch_layers: Mapping[str, str] = field(default_factory=dict)
     """torchvision's names of the layers to ours, in the network's order. For an architecture that torchvision does not
     have: any names, by which its weights are stored; if there are none, our own."""
+    groups: int = 1
+    """Of the convolutions `layer…_….conv2`: tells apart ResNets and ResNeXts, whose layers have the same names."""
     flattened: Mapping[str, str] = field(default_factory=dict)
     """Our linear layers that read a flattened image, to the convolution whose channels it has.
 

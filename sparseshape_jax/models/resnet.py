@@ -6,6 +6,10 @@ stride 1, it has no max-pool, and its classifier sees all cells of a 4×4 averag
 
 The code of Wang et al. (ICCV 2023) trains ResNets with the same start, but a global average pool, at any image size:
 `resnet18_cifar_global`, also 34, 50 and 101. At 32 px `resnet18_cifar` and `resnet18_cifar_global` are the same.
+
+ResNeXt (Xie et al. 2017) has groups in its 3×3 convolutions. SE-ResNet and SE-ResNeXt (Hu et al. 2018) have a gate at
+the end of each branch, and the structure of the Caffe originals: the first pool has no padding, and SE-ResNet-50 has
+its strides in the first 1×1 convolution of a block.
 """
 
 from collections.abc import Callable
@@ -16,7 +20,16 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.models.layers import HE_NORMAL, Add, AveragePool, BatchNorm, Conv, GlobalAverage, max_pool
+from sparseshape_jax.models.layers import (
+    HE_NORMAL,
+    Add,
+    AveragePool,
+    BatchNorm,
+    Conv,
+    GlobalAverage,
+    SqueezeExcitation,
+    max_pool,
+)
 from sparseshape_jax.models.network import Network, Steps, flatten
 from sparseshape_jax.models.registry import Architecture, register
 
@@ -29,6 +42,12 @@ class Block(nnx.Module):
     """A residual block: (N, H, W, inputs) to (N, H/stride, W/stride, outputs).
 
     Basic: 3×3, 3×3. Bottleneck: 1×1, 3×3, 1×1. Where shapes change, a 1×1 convolution carries the shortcut.
+
+    Args:
+        inner: features of a bottleneck's 3×3 convolution; `width` if there are no groups.
+        groups: of that convolution.
+        gated: whether squeeze-and-excitation follows the branch.
+        stride_first: whether a bottleneck's stride is in its first convolution.
     """
 
     def __init__(
@@ -38,6 +57,10 @@ class Block(nnx.Module):
         *,
         stride: int,
         bottleneck: bool,
+        inner: int,
+        groups: int,
+        gated: bool,
+        stride_first: bool,
         axis_name: str | None,
         dtype: Any,
         rngs: nnx.Rngs,
@@ -46,16 +69,19 @@ class Block(nnx.Module):
         norm = partial(BatchNorm, axis_name=axis_name, dtype=dtype, rngs=rngs)
         outputs = 4 * width if bottleneck else width
         if bottleneck:
-            self.conv1 = conv(inputs, width, (1, 1), padding=0)
-            self.conv2 = conv(width, width, (3, 3), strides=stride, padding=1)
-            self.conv3 = conv(width, outputs, (1, 1), padding=0)
+            strides = (stride, 1) if stride_first else (1, stride)
+            self.conv1 = conv(inputs, inner, (1, 1), strides=strides[0], padding=0)
+            self.conv2 = conv(inner, inner, (3, 3), strides=strides[1], padding=1, feature_group_count=groups)
+            self.conv3 = conv(inner, outputs, (1, 1), padding=0)
             self.bn3 = norm(outputs)
         else:
             self.conv1 = conv(inputs, width, (3, 3), strides=stride, padding=1)
             self.conv2 = conv(width, width, (3, 3), padding=1)
-        self.bn1, self.bn2 = norm(width), norm(width)
+        self.bn1, self.bn2 = norm(inner), norm(inner)
+        if gated:
+            self.gate = SqueezeExcitation(outputs, dtype=dtype, rngs=rngs)
         self.add = Add()
-        self.bottleneck = bottleneck
+        self.bottleneck, self.gated = bottleneck, gated
         self.projects = stride != 1 or inputs != outputs
         if self.projects:
             self.downsample_conv = conv(inputs, outputs, (1, 1), strides=stride, padding=0)
@@ -66,12 +92,14 @@ class Block(nnx.Module):
         y = self.bn2(self.conv2(y))
         if self.bottleneck:
             y = self.bn3(self.conv3(nnx.relu(y)))
+        if self.gated:
+            y = self.gate(y)
         shortcut = self.downsample_bn(self.downsample_conv(x)) if self.projects else x
         return nnx.relu(self.add(y, shortcut))
 
 
 class ResNet(Network):
-    """`torchvision.models.resnet*`. Images (N, H, W, 3) to logits (N, num_classes).
+    """`torchvision.models.resnet*` and relatives. Images (N, H, W, 3) to logits (N, num_classes).
 
     Activations: `conv1`, `bn1`, `relu1`, (`pool1`,) then per stage s its blocks `layer{s}_0`, `layer{s}_1`, … and
     `layer{s}` (the stage's output, the same array as its last block's), `avgpool`, `logits`.
@@ -81,6 +109,11 @@ class ResNet(Network):
         stem: "imagenet" (7×7 stride 2, max-pool, global average pool) or "cifar" (3×3 stride 1, no max-pool, average
             pool over 4×4 cells, classifier on all cells); "cifar_global" is "cifar" with a global average pool.
         image_size: side of the images in pixels; the "cifar" stem's classifier depends on it.
+        groups: of the 3×3 convolutions in bottleneck blocks, for ResNeXt.
+        group_width: features of each group in the first stage.
+        gated: squeeze-and-excitation in every block, and a first pool without padding that takes in the incomplete
+            windows at the edges.
+        stride_first: see `Block`.
     """
 
     def __init__(
@@ -90,6 +123,10 @@ class ResNet(Network):
         width: float = 1.0,
         stem: Literal["imagenet", "cifar", "cifar_global"] = "imagenet",
         image_size: int = 224,
+        groups: int = 1,
+        group_width: int = 64,
+        gated: bool = False,
+        stride_first: bool = False,
         num_classes: int = 1000,
         trunk_only: bool = False,
         axis_name: str | None = None,
@@ -100,8 +137,10 @@ class ResNet(Network):
             raise InputError(f"stem is {stem!r}; it can be imagenet, cifar or cifar_global")
         if not width > 0:
             raise InputError(f"width is {width}; it must be above 0")
-        self.architecture = f"resnet{depth}" + ("" if stem == "imagenet" else f"_{stem}")
+        family = ("se_" if gated else "") + ("resnext" if groups > 1 else "resnet")
+        self.architecture = f"{family}{depth}" + ("" if stem == "imagenet" else f"_{stem}")
         self.depth, self.stem, self.image_size, self.trunk_only = depth, stem, image_size, trunk_only
+        self.gated = gated
         bottleneck = depth >= BOTTLENECK_FROM
         features = [max(1, round(base * width)) for base in (64, 128, 256, 512)]
 
@@ -126,6 +165,10 @@ class ResNet(Network):
                     stage_width,
                     stride=2 if stage > 1 and index == 0 else 1,
                     bottleneck=bottleneck,
+                    inner=groups * max(1, stage_width * group_width // 64),
+                    groups=groups,
+                    gated=gated,
+                    stride_first=stride_first,
                     axis_name=axis_name,
                     dtype=dtype,
                     rngs=rngs,
@@ -146,7 +189,7 @@ class ResNet(Network):
         yield "bn1", self.bn1
         yield "relu1", nnx.relu
         if self.stem == "imagenet":
-            yield "pool1", partial(max_pool, window=3, stride=2, padding=1)
+            yield "pool1", partial(max_pool, window=3, stride=2, padding=0 if self.gated else 1, ceil_mode=self.gated)
         for stage, count in enumerate(BLOCKS[self.depth], start=1):
             for index in range(count):
                 yield f"layer{stage}_{index}", getattr(self, f"layer{stage}_{index}")
@@ -166,16 +209,20 @@ class ResNet(Network):
         return self.fc(x)
 
 
-def _torch_layers(depth: int, shortcut: str = "downsample", classifier: str = "fc") -> dict[str, str]:
+def _torch_layers(
+    depth: int, shortcut: str = "downsample", classifier: str = "fc", stem: str = "", gate: str = ""
+) -> dict[str, str]:
     """`layer2.0.conv1` is our `layer2_0.conv1`; its projection and norm `layer2.0.downsample.0` and `.1`."""
     bottleneck = depth >= BOTTLENECK_FROM
-    layers = {"conv1": "conv1", "bn1": "bn1"}
+    layers = {f"{stem}conv1": "conv1", f"{stem}bn1": "bn1"}
     for stage, blocks in enumerate(BLOCKS[depth], start=1):
         for block in range(blocks):
             theirs, ours = f"layer{stage}.{block}", f"layer{stage}_{block}"
             for number in range(1, 4 if bottleneck else 3):
                 layers[f"{theirs}.conv{number}"] = f"{ours}.conv{number}"
                 layers[f"{theirs}.bn{number}"] = f"{ours}.bn{number}"
+            for number in (1, 2) if gate else ():
+                layers[f"{theirs}.{gate}.fc{number}"] = f"{ours}.gate.fc{number}"
             if block == 0 and (stage > 1 or bottleneck):
                 layers[f"{theirs}.{shortcut}.0"] = f"{ours}.downsample_conv"
                 layers[f"{theirs}.{shortcut}.1"] = f"{ours}.downsample_bn"
@@ -185,19 +232,30 @@ def _torch_layers(depth: int, shortcut: str = "downsample", classifier: str = "f
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
 _OPTIONS = frozenset({"num_classes", "width", "axis_name"})
 
-for _depth in BLOCKS:
+
+def _register(name: str, build: Callable[..., Network], torch_layers: dict[str, str], groups: int = 1) -> None:
     register(
-        f"resnet{_depth}",
+        name,
         Architecture(
-            partial(ResNet, _depth),
+            build,
             options=_OPTIONS,
             head=("fc",),
             top_k_after=_STAGES,  # the paper's
             place_name="layer{}",
             match=("relu1", "layer1", "layer2", "layer3"),
-            torch_layers=_torch_layers(_depth),
+            torch_layers=torch_layers,
+            groups=groups,
         ),
     )
+
+
+for _depth in BLOCKS:
+    _register(f"resnet{_depth}", partial(ResNet, _depth), _torch_layers(_depth))
+_register("resnext50", partial(ResNet, 50, groups=32, group_width=4), _torch_layers(50), groups=32)
+# The names of Cadene's pretrained-models, which publishes the weights.
+_CADENE = _torch_layers(50, classifier="last_linear", stem="layer0.", gate="se_module")
+_register("se_resnet50", partial(ResNet, 50, gated=True, stride_first=True), _CADENE)
+_register("se_resnext50", partial(ResNet, 50, gated=True, groups=32, group_width=4), _CADENE, groups=32)
 register(
     "resnet18_cifar",
     Architecture(

@@ -34,7 +34,7 @@ class Explanation:
     """Of activations, after what is applied there."""
     logits: Float[np.ndarray, "n ..."]
     """The network's last activation."""
-    accounts: dict[str, Float[np.ndarray, "n ... 5"]]
+    accounts: dict[str, Float[np.ndarray, "n ... 6"]]
     """Of each layer, in the network's order, the entries of `rules.ACCOUNT`."""
 
 
@@ -199,7 +199,7 @@ def ledger(
     start: Start | None = None,
     preprocessing: Preprocessing = TORCHVISION,
 ) -> dict[str, dict[str, Float[np.ndarray, " n"]]]:
-    """Where the relevance goes: for every layer `out`, `in`, `bias`, `stabilizer` and `empty` of each image.
+    """Where the relevance goes: for every layer the entries of `rules.ACCOUNT`, image by image.
 
     Relevance of the outputs = relevance of the inputs + what the bias, the stabilizer and neurons with an empty
     denominator took. Σ R = logit holds without biases and stabilizers only, and with alphabeta not even then.

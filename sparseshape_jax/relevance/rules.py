@@ -33,8 +33,9 @@ from sparseshape_jax.relevance.composite import EPSILON, Rule
 
 Linear = Callable[[Array, Array], Array]
 """From a kernel and an input (N, …) to the output (N, …), without bias."""
-ACCOUNT = ("out", "in", "bias", "stabilizer", "empty")
-"""What a layer's account has for each image: Σ R of its outputs and of its inputs, and what was lost to what."""
+ACCOUNT = ("out", "in", "bias", "stabilizer", "empty", "absolute")
+"""What a layer's account has for each image: Σ R of its outputs and of its inputs, what was lost to what, and the
+larger Σ |R| of outputs and inputs, by which to judge how well the account balances."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Values(NamedTuple):
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def propagate(
-    settings: Settings, kernel: Array, bias: Array, account: Float[Array, "n 5"], x: Float[Array, "n ..."]
+    settings: Settings, kernel: Array, bias: Array, account: Float[Array, "n 6"], x: Float[Array, "n ..."]
 ) -> Array:
     """The layer itself; its VJP maps relevance of the output to relevance of `x`, and gives `account` its entries."""
     del account
@@ -138,8 +139,10 @@ def _settle(
     return share, jnp.stack(losses, axis=1)
 
 
-def _account(relevance: Array, found: Array, losses: Float[Array, "n 3"]) -> Float[Array, "n 5"]:
-    return jnp.concatenate([_sums(relevance)[:, None], _sums(found)[:, None], losses], axis=1)
+def _account(relevance: Array, found: Sequence[Array], losses: Float[Array, "n 3"]) -> Float[Array, "n 6"]:
+    sums = jnp.stack([_sums(relevance), sum(map(_sums, found))], axis=1)
+    absolute = jnp.maximum(_sums(jnp.abs(relevance)), sum(_sums(jnp.abs(one)) for one in found))
+    return jnp.concatenate([sums, losses, absolute[:, None]], axis=1)
 
 
 def _share(
@@ -170,20 +173,20 @@ def _terms(layer: Values, same: Array, opposite: Array) -> list[tuple[Array, Arr
 def _epsilon(layer: Values, relevance: Array) -> Any:
     share, losses = _settle(layer.y, _like(layer.bias, layer.x), relevance, layer.settings.rule.parameter)
     found = layer.x * jax.linear_transpose(partial(layer.settings.linear, layer.kernel), layer.x)(share)[0]
-    return found, _account(relevance, found, losses)
+    return found, _account(relevance, [found], losses)
 
 
 def _zplus(layer: Values, relevance: Array) -> Any:
     terms = _terms(layer, _positive(layer.kernel), _negative(layer.kernel))
     found, losses = _share(layer.settings.linear, terms, _positive(layer.bias), relevance)
-    return found, _account(relevance, found, losses)
+    return found, _account(relevance, [found], losses)
 
 
 def _alphabeta(layer: Values, relevance: Array) -> Any:
     linear, plus, minus = layer.settings.linear, _positive(layer.kernel), _negative(layer.kernel)
     up, losses_up = _share(linear, _terms(layer, plus, minus), _positive(layer.bias), 2 * relevance)
     down, losses_down = _share(linear, _terms(layer, minus, plus), _negative(layer.bias), relevance)
-    return up - down, _account(relevance, up - down, losses_up - losses_down)
+    return up - down, _account(relevance, [up - down], losses_up - losses_down)
 
 
 def _gamma(layer: Values, relevance: Array) -> Any:
@@ -194,7 +197,7 @@ def _gamma(layer: Values, relevance: Array) -> Any:
     down, losses_down = _share(linear, _terms(layer, minus, plus), bias + gamma * _negative(bias), below)
     found, losses = up + down, losses_up + losses_down
     losses = losses.at[:, 2].add(_sums(jnp.where(y == 0, relevance, 0)))
-    return found, _account(relevance, found, losses)
+    return found, _account(relevance, [found], losses)
 
 
 def _flat(layer: Values, relevance: Array) -> Any:
@@ -211,7 +214,7 @@ def _weighted(layer: Values, weights: Array, relevance: Array) -> Any:
     totals, back = jax.vjp(partial(layer.settings.linear, weights), jnp.ones_like(layer.x))
     share, losses = _settle(totals, None, relevance)
     found = back(share)[0]
-    return found, _account(relevance, found, losses)
+    return found, _account(relevance, [found], losses)
 
 
 def _zbox(layer: Values, relevance: Array) -> Any:
@@ -221,7 +224,7 @@ def _zbox(layer: Values, relevance: Array) -> Any:
     )
     terms = [(x, layer.kernel), (low, -_positive(layer.kernel)), (high, -_negative(layer.kernel))]
     found, losses = _share(settings.linear, terms, jnp.zeros_like(layer.bias), relevance)
-    return found, _account(relevance, found, losses)
+    return found, _account(relevance, [found], losses)
 
 
 _RULES: dict[str, Callable[..., Any]] = {
@@ -236,7 +239,7 @@ _RULES: dict[str, Callable[..., Any]] = {
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def share_out(function: Callable[..., Array], account: Float[Array, "n 5"], *inputs: Array) -> Array:
+def share_out(function: Callable[..., Array], account: Float[Array, "n 6"], *inputs: Array) -> Array:
     """A linear function without weights, such as a sum or a mean; its VJP gives inputs their shares of the output."""
     del account
     return function(*inputs)
@@ -253,8 +256,17 @@ def _share_backward(function: Callable[..., Array], residuals: Any, relevance: A
     inputs, y, back = residuals
     share, losses = _settle(y, None, relevance)
     found = [x * gradient for x, gradient in zip(inputs, back(share), strict=True)]
-    entries = jnp.stack([_sums(relevance), sum(map(_sums, found))], axis=1)
-    return jnp.concatenate([entries, losses], axis=1), *found
+    return _account(relevance, found, losses), *found
 
 
 share_out.defvjp(_share_forward, _share_backward)
+
+
+@jax.custom_vjp
+def scaled(x: Array, y: Array) -> Array:
+    """y, which is x times some factors; the VJP passes y's relevance on to x as it is."""
+    del x
+    return y
+
+
+scaled.defvjp(lambda x, y: (scaled(x, y), None), lambda _, relevance: (relevance, jnp.zeros_like(relevance)))

@@ -18,10 +18,10 @@ from jaxtyping import Array
 
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.models import Network
-from sparseshape_jax.models.layers import AdaptiveAveragePool, Add, AveragePool, GlobalAverage
+from sparseshape_jax.models.layers import AdaptiveAveragePool, Add, AveragePool, GlobalAverage, SqueezeExcitation
 from sparseshape_jax.models.registry import architecture_of
 from sparseshape_jax.relevance.composite import Composite
-from sparseshape_jax.relevance.rules import ACCOUNT, Convolution, Dense, Settings, propagate, share_out
+from sparseshape_jax.relevance.rules import ACCOUNT, Convolution, Dense, Settings, propagate, scaled, share_out
 from sparseshape_jax.top_k.spec import TopK
 
 SHARED = (Add, AveragePool, AdaptiveAveragePool, GlobalAverage)
@@ -31,7 +31,7 @@ OURS = "sparseshape_jax.models."
 
 
 class Account(nnx.Variable):
-    """Zeros (N, 5) whose cotangent is a layer's account; see `rules.ACCOUNT`."""
+    """Zeros (N, 6) whose cotangent is a layer's account; see `rules.ACCOUNT`."""
 
 
 class Layer(nnx.Module):
@@ -56,6 +56,16 @@ class Shared(nnx.Module):
 
     def __call__(self, *inputs: Array) -> Array:
         return share_out(self.function, self.account[...], *inputs)
+
+
+class Gated(nnx.Module):
+    """A gate, which is a constant: all relevance goes to the signal that passes through it, and none into it."""
+
+    def __init__(self, gate: SqueezeExcitation) -> None:
+        self.gate = gate
+
+    def __call__(self, x: Array) -> Array:
+        return scaled(x, jax.lax.stop_gradient(self.gate(x)))
 
 
 class Folded(nnx.Module):
@@ -95,7 +105,9 @@ def make_twin(
     twin = nnx.clone(network)
     modules = dict(nnx.iter_modules(twin))
     names = {path: ".".join(map(str, path)) for path in modules}
-    layers = [path for path in order if isinstance(modules[path], nnx.Conv | nnx.Linear)]
+    gates = [path for path, module in modules.items() if isinstance(module, SqueezeExcitation)]
+    modules = {path: module for path, module in modules.items() if not any(path[:-1] == gate for gate in gates)}
+    layers = [path for path in order if isinstance(modules.get(path), nnx.Conv | nnx.Linear)]
     if strange := sorted(set(composite.layers) - {names[path] for path in layers}):
         raise InputError(
             f"{network.architecture} has no layer {', '.join(strange)} with a relevance rule;"
@@ -125,6 +137,8 @@ def make_twin(
             replacement = Layer(settings, *_weights(module, folded.get(path)))
         elif isinstance(module, SHARED):
             replacement = Shared(module)
+        elif isinstance(module, SqueezeExcitation):
+            replacement = Gated(module)
         elif isinstance(module, nnx.BatchNorm):
             replacement = Folded()
         else:

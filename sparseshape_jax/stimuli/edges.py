@@ -24,7 +24,7 @@ def require_opencv() -> ModuleType:
     try:
         import cv2
     except ImportError:
-        raise InputError('edges need OpenCV; pip install "sparseshape-jax[edges]"') from None
+        raise InputError('edges and the bilateral filter need OpenCV; pip install "sparseshape-jax[edges]"') from None
     return cv2
 
 

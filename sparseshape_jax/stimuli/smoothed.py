@@ -11,6 +11,7 @@ left edge of an image does not touch its right one.
 """
 
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,13 @@ from jax import lax
 from jaxtyping import Array, Float, UInt8
 
 from sparseshape_jax.errors import InputError
+from sparseshape_jax.stimuli.edges import require_opencv
 from sparseshape_jax.stimuli.stimulus_set import StimulusSet, whole_numbers
 
 SMOOTHING = 0.005
 PASSES = 5
+BILATERAL = (9, 40.0, 5.0)
+"""Diameter in pixels, and the standard deviations in color (of 255) and space (pixels)."""
 LAST_BETA = 1e5
 """Where the penalty that ties the gradients to their thresholded copies ends; it doubles from 2·smoothing."""
 
@@ -65,13 +69,13 @@ def difference(image: UInt8[np.ndarray, "h w 3"], smoothed: UInt8[np.ndarray, "h
 
 
 def smooth(
-    image: UInt8[np.ndarray, "h w 3"], passes: int, smoothing: float = SMOOTHING
+    image: UInt8[np.ndarray, "h w 3"], passes: int, smoothing: float | Literal["bilateral"] = SMOOTHING
 ) -> UInt8[np.ndarray, "passes h w 3"]:
     """The image after 1, 2, … passes, each from the rounded result of the one before.
 
     One image at a time, so that the result does not depend on which others there are, and in double precision: what a
     pass rounds differently, the next ones turn into whole regions of another color. `minimize_gradients` takes several
-    images, in any precision.
+    images, in any precision. "bilateral" is OpenCV's filter with the settings in BILATERAL.
 
     Raises:
         InputError: fewer than one pass, or a `smoothing` that is not above 0.
@@ -79,6 +83,11 @@ def smooth(
     if passes < 1:
         raise InputError(f"passes is {passes}; it must be at least 1")
     found = []
+    if smoothing == "bilateral":
+        for _ in range(passes):
+            image = require_opencv().bilateralFilter(image, *BILATERAL)
+            found.append(image)
+        return np.stack(found)
     with jax.enable_x64(True):
         for _ in range(passes):
             smoothed = minimize_gradients(jnp.asarray(image[None] / 255), smoothing)[0]

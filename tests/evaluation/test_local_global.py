@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.commands import files, refused, rows, table
+from support.packages import require_package
 from support.small_network import SIDE, save_run
 
 from sparseshape_jax.data.folders import ClassFolder
@@ -18,6 +19,8 @@ from sparseshape_jax.evaluation.local_global_config import LocalGlobalConfig
 from sparseshape_jax.figures import local_global as figures
 from sparseshape_jax.stimuli import write
 from sparseshape_jax.stimuli.config import StimuliConfig
+
+pytestmark = pytest.mark.usefixtures("quick_compiles")
 
 CLASSES = ("bird", "cat", "dog")
 SIZES = ("--blocks", 8, 4, "--patches", 2, 5, "--passes", 2, "--variants", 2)
@@ -210,6 +213,9 @@ def test_an_observer_against_itself_does_not_differ(measure, tmp_path, undrawn):
         (("--color", 0, 0, 256), "from 0 to 255"),
         (("--color", 0, 0), "red, green and blue"),
         (("--smoothing", 0), "smoothing is 0"),
+        (("--smoothing", "guided"), "--smoothing: Expected a float or 'bilateral'"),
+        (("--preprocessing.mean", 0, 0), "preprocessing.mean is"),
+        (("--preprocessing.std", 1, 1, 0), "each must be above 0"),
         (("--passes", 0), "passes 0"),
         (("--variants", 0), "variants is 0"),
         (("--sets", "shuffled"), "give some of scrambled, patched"),
@@ -219,6 +225,53 @@ def test_an_observer_against_itself_does_not_differ(measure, tmp_path, undrawn):
 )
 def test_refuses(measure, tmp_path, arguments, message):
     refused(measure("out", "--fractions", "[1.0]", *arguments), message, tmp_path / "out")
+
+
+def test_normalization_can_be_changed(measure, tmp_path, undrawn):
+    save_run(tmp_path / "plain", CLASSES, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    sets = ("--fractions", "[1.0]", "--sets", "scrambled")
+    changed = measure("changed", *sets, "--preprocessing.mean", 0, 0, 0, "--preprocessing.std", 1, 1, 1, weights="run")
+    assert changed.status == 0, changed.err
+    measure("plain_weights", *sets, weights="plain")
+    measure("usual", *sets)
+    changed, plain, usual = (
+        (tmp_path / name / "pictures.csv").read_bytes() for name in ("changed", "plain_weights", "usual")
+    )
+    assert changed == plain
+    assert changed != usual
+
+
+def test_the_bilateral_filter_smooths_too(measure, tmp_path, undrawn, monkeypatch):
+    require_package("opencv-python-headless")
+    for name, smoothing in (("bilateral", "bilateral"), ("l0", 0.005)):
+        found = measure(name, "--fractions", "[1.0]", "--sets", "smoothed", "--smoothing", smoothing)
+        assert found.status == 0, found.err
+    bilateral, l0 = (seen(tmp_path / name) for name in ("bilateral", "l0"))
+    for one, other in zip(bilateral, l0, strict=True):
+        assert (one["logit"] == other["logit"]) == (one["set"] == "intact")
+    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    message = r'pip install "sparseshape-jax\[edges\]"'
+    refused(measure("out", "--fractions", "[1.0]", "--smoothing", "bilateral"), message, tmp_path / "out")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "I;16", "P"])
+def test_other_kinds_of_images_give_what_rgb_gives(measure, photos, tmp_path, undrawn, mode):
+    """Gray ones, since 16 bits have no colors."""
+    for path in photos.rglob("*.png"):
+        with Image.open(path) as image:
+            gray = np.asarray(image.convert("L"))
+        other = tmp_path / "other" / path.relative_to(photos)
+        other.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(gray).convert("RGB").save(path)
+        converted = gray.astype(np.uint16) * 257 if mode == "I;16" else gray
+        image = Image.fromarray(converted)
+        (image if mode == "I;16" else image.convert(mode)).save(other)
+        with Image.open(other) as written:
+            assert written.mode == mode
+    common = ("--fractions", "[1.0]", "--sets", "scrambled", "smoothed")
+    assert measure("rgb", *common).status == 0
+    assert measure("others", *common, data=tmp_path / "other").status == 0
+    assert (tmp_path / "rgb" / "pictures.csv").read_bytes() == (tmp_path / "others" / "pictures.csv").read_bytes()
 
 
 def test_refuses_fewer_than_three_images(measure, photos, tmp_path):

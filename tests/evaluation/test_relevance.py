@@ -14,6 +14,8 @@ from sparseshape_jax.evaluation.relevance_analysis import compare
 from sparseshape_jax.figures import relevance as figures
 from sparseshape_jax.stimuli import edges
 
+pytestmark = pytest.mark.usefixtures("quick_compiles")
+
 CLASSES = ("bird", "cat", "dog")
 
 OWN = """
@@ -74,7 +76,7 @@ def test_explains_every_image(explain, tmp_path):
         assert relevance.dtype == np.float32
         assert row["sum"] == pytest.approx(relevance.sum(), abs=1e-4)
         # What the pixels got and what was lost in the layers is the logit.
-        lost = sum(sum(account[2:]) for account in row["accounts"].values())
+        lost = sum(sum(account[2:5]) for account in row["accounts"].values())
         assert row["sum"] + lost == pytest.approx(row["logit"], rel=1e-3, abs=1e-3)
         high = relevance > relevance[relevance > 0].mean()
         seen = edges.find_edges(np.asarray(Image.open(tmp_path / "photos" / row["picture"])))
@@ -163,6 +165,24 @@ def test_boxes_confine_edges(explain, photos, tmp_path, undrawn):
         "has no box of any image",
         tmp_path / "none",
     )
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "I;16"])
+def test_other_kinds_of_images_give_what_rgb_gives(explain, photos, tmp_path, undrawn, mode):
+    for path in photos.rglob("*.png"):
+        with Image.open(path) as image:
+            gray = image.convert("L")
+        gray.convert("RGB").save(path)
+    assert explain("rgb", "--fractions", "[1.0]").status == 0
+    for path in photos.rglob("*.png"):
+        with Image.open(path) as image:
+            gray = np.asarray(image.convert("L"))
+        image = Image.fromarray(gray.astype(np.uint16) * 257 if mode == "I;16" else gray)
+        (image if mode == "I;16" else image.convert(mode)).save(path)
+        with Image.open(path) as written:
+            assert written.mode == mode
+    assert explain("other", "--fractions", "[1.0]").status == 0
+    assert rows(tmp_path / "rgb") == rows(tmp_path / "other")
 
 
 def test_beside_compares_with_an_earlier_run(explain, tmp_path, undrawn):

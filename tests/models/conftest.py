@@ -33,15 +33,14 @@ def modules_by_our_names(network) -> dict[str, Any]:
     if kind == "SqueezeNet":
         modules = dict(zip(SQUEEZENET.split(", "), network.features, strict=True))
         modules |= {"conv10": network.classifier[1], "relu10": network.classifier[2]}
+    elif hasattr(network, "layer0"):  # timm's; its average has other axes than ours
+        modules = {name: getattr(network.layer0, name) for name in ("conv1", "bn1", "relu1")}
+        modules = {**modules, "pool1": network.pool0, **stages(network)}
     elif hasattr(network, "layer1"):
         modules = {name: getattr(network, name) for name in ("conv1", "bn1")} | {"relu1": network.relu}
         if hasattr(network, "maxpool"):
             modules["pool1"] = network.maxpool
-        for stage in range(1, 5):
-            blocks = getattr(network, f"layer{stage}")
-            modules |= {f"layer{stage}_{index}": block for index, block in enumerate(blocks)}
-            modules[f"layer{stage}"] = blocks
-        modules["avgpool"] = network.avgpool
+        modules |= {**stages(network), "avgpool": network.avgpool}
     else:
         names = ALEXNET.split(", ") if kind == "AlexNet" else vgg_features(network.features)
         head = (1, 2, 4, 5) if kind == "AlexNet" else (0, 1, 3, 4)
@@ -53,6 +52,15 @@ def modules_by_our_names(network) -> dict[str, Any]:
             name: network.classifier[index] for name, index in zip(("fc6", "relu6", "fc7", "relu7"), head, strict=True)
         }
     return modules | {"logits": network}
+
+
+def stages(network) -> dict[str, Any]:
+    modules = {}
+    for stage in range(1, 5):
+        blocks = getattr(network, f"layer{stage}")
+        modules |= {f"layer{stage}_{index}": block for index, block in enumerate(blocks)}
+        modules[f"layer{stage}"] = blocks
+    return modules
 
 
 class Oracle:

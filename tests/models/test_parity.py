@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from support.packages import require_package
 from support.torch_reference import torch_top_k
 
 from sparseshape_jax import TopK, models
 from sparseshape_jax.top_k.placement import place
+from sparseshape_jax.weights import keys
 from sparseshape_jax.weights.assign import assign, export
 from sparseshape_jax.weights.load import abstract
 
@@ -86,6 +88,34 @@ def test_top_k_changes_what_follows_as_in_torch(torch, torchvision_oracle, run, 
     for name in at:
         kept = np.count_nonzero(expected[name], axis=(1, 2))
         assert kept.max() <= max(1, int(0.2 * np.prod(expected[name].shape[1:3])))
+
+
+@pytest.mark.slow
+def test_resnext_equals_torchvisions(torch, torchvision, oracle, run):
+    theirs = oracle(lambda: torchvision.models.resnext50_32x4d(num_classes=7))
+    batch = images(1, *OBLONG)
+    assert_equal(run(twin(theirs, "resnext50", **WHOLE), batch), theirs.activations(batch))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [("se_resnet50", "legacy_seresnet50"), ("se_resnext50", "legacy_seresnext50_32x4d")],
+)
+def test_networks_with_gates_equal_timms(torchvision, oracle, run, architecture, name):  # timm imports torchvision
+    require_package("timm")
+    import timm
+
+    theirs = oracle(lambda: timm.create_model(name, num_classes=7))
+    ours = twin(theirs, architecture, **WHOLE)
+    assert keys.detect(theirs.arrays()) == keys.table_for(architecture)
+    # In double precision: gates amplify what is rounded differently, to 2e-4 in single precision.
+    theirs.network.double()
+    for size in (OBLONG, (64, 50)):  # the first pool has incomplete windows, and has not
+        batch = images(1, *size).astype(np.float64)
+        found = run(ours, batch, double=True)
+        assert found.pop("avgpool").shape == (1, 1, 1, 2048)
+        assert_equal(found, theirs.activations(batch), tolerance=1e-10)
 
 
 def cifar_resnet(torch):

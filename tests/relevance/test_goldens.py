@@ -11,6 +11,7 @@ from sparseshape_jax import TopK
 from sparseshape_jax.preprocessing import CAFFE, Preprocessing
 from sparseshape_jax.relevance import Composite, Explainer, gradient_of, gradient_times_input, integrated_gradients
 from sparseshape_jax.relevance.composite import COMPOSITES
+from sparseshape_jax.relevance.gradients import gradient_of_function
 
 TOLERANCES = {"epsilon": 5e-3, "epsilon_alpha2_beta1": 1e-3, "epsilon_alpha2_beta1_flat": 1e-3}
 SMALL = ("vgg_small", "vgg_bn_small", "resnet18_narrow")
@@ -86,14 +87,61 @@ def test_gradients(reference_data, name, prefix):
     assert_near(integrated.input, found[f"{prefix}integrated_gradients"], 1e-4)
 
 
-@pytest.mark.parametrize(("name", "prefix"), NETWORKS)
+def assert_alike(relevance, times_input):
+    assert np.corrcoef(relevance.ravel(), times_input.ravel())[0, 1] > 0.9999
+
+
+DEEP = [pytest.param("resnet50_narrow", prefix, marks=pytest.mark.slow) for prefix in ("", "topk/")]
+
+
+@pytest.mark.parametrize(("name", "prefix"), [*NETWORKS, *DEEP])
 def test_epsilon_is_gradient_times_input(reference_data, name, prefix):
     found = golden(reference_data, name)
     at = TOP_K[name] if prefix else {}
     net = network(reference_data, name)
     relevance = Explainer(net, Composite("epsilon"))(found["x"], found["classes"], at).input
-    times_input = gradient_times_input(gradient_of(net, at), found["x"], found["classes"])
-    assert np.corrcoef(relevance.ravel(), times_input.ravel())[0, 1] > 0.9999
+    assert_alike(relevance, gradient_times_input(gradient_of(net, at), found["x"], found["classes"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prefix", ["", "topk/"])
+def test_epsilon_is_gradient_times_input_in_squeezenet(reference_data, prefix):
+    found, net = golden(reference_data, "squeezenet"), network(reference_data, "squeezenet")
+    x, at = squeezenet_inputs(found), squeezenet_top_k(found) if prefix else {}
+    relevance = Explainer(net, Composite("epsilon"), CAFFE)(x, found["classes"], at).input
+    assert_alike(relevance, gradient_times_input(gradient_of(net, at), x, found["classes"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [{}, {"pool1": TopK(0.2)}], ids=["dense", "topk"])
+def test_epsilon_is_gradient_times_input_in_vgg16s_trunk(reference_data, at):
+    found, net = golden(reference_data, "vgg16_trunk"), network(reference_data, "vgg16_trunk")
+    x, channel = trunk_inputs(found), int(found["channel"])
+    # The gradient of the sum that relevance starts from.
+    gradient = gradient_of_function(lambda x: net(x, at=at)[..., channel].sum(axis=(1, 2))[:, None])
+    relevance = Explainer(net, Composite("epsilon"))(x, at=at, start=only(channel)).input
+    assert_alike(relevance, gradient_times_input(gradient, x, np.zeros(len(x), int)))
+
+
+def squeezenet_inputs(found):
+    return np.asarray(found["images"][..., ::-1], np.float32) - found["mean_bgr"].astype(np.float32)
+
+
+def squeezenet_top_k(found):
+    return dict.fromkeys(found["topk/after"].tolist(), TopK(float(found["topk/fraction"])))
+
+
+def trunk_inputs(found):
+    return np.asarray(Preprocessing().normalize(found["images"].astype(np.float64) / 255), np.float32)
+
+
+def only(channel):
+    """Relevance starts with the activations of one channel."""
+
+    def start(features):
+        return features.at[..., :channel].set(0).at[..., channel + 1 :].set(0)
+
+    return start
 
 
 def composite_of(key):
@@ -122,10 +170,7 @@ SQUEEZENET = [
 @pytest.mark.parametrize(("prefix", "composite"), SQUEEZENET)
 def test_squeezenet(reference_data, prefix, composite):
     found, net = golden(reference_data, "squeezenet"), network(reference_data, "squeezenet")
-    x = np.asarray(found["images"][..., ::-1], np.float32) - found["mean_bgr"].astype(np.float32)
-    at = {}
-    if prefix:
-        at = dict.fromkeys(found["topk/after"].tolist(), TopK(float(found["topk/fraction"])))
+    x, at = squeezenet_inputs(found), squeezenet_top_k(found) if prefix else {}
     names = [key.rpartition("/")[2] for key in found if key.startswith(f"{prefix}layer_sums/{composite}/")]
     explained = Explainer(net, composite_of(composite), CAFFE)(x, found["classes"], at, names)
     tolerance = TOLERANCES.get(composite.partition("+")[0], 1e-4)
@@ -140,7 +185,7 @@ def test_squeezenet(reference_data, prefix, composite):
 @pytest.mark.slow
 def test_squeezenet_gradients(reference_data):
     found = golden(reference_data, "squeezenet")
-    x = np.asarray(found["images"][..., ::-1], np.float32) - found["mean_bgr"].astype(np.float32)
+    x = squeezenet_inputs(found)
     gradient = gradient_of(network(reference_data, "squeezenet"))
     assert_near(gradient_times_input(gradient, x, found["classes"]), found["gradient_times_input"], 1e-4)
     integrated = integrated_gradients(gradient, x, found["classes"], steps=16)
@@ -178,11 +223,6 @@ def test_a_whole_photograph_in_double_precision(reference_data):
 @pytest.mark.parametrize("composite", [name for name in COMPOSITES if name not in ("thesis", "epsilon_alpha2_beta1")])
 def test_vgg16_trunk(reference_data, composite):
     found, net = golden(reference_data, "vgg16_trunk"), network(reference_data, "vgg16_trunk")
-    x = np.asarray(Preprocessing().normalize(found["images"].astype(np.float64) / 255), np.float32)
-
-    def start(features):
-        return features.at[..., : int(found["channel"])].set(0).at[..., int(found["channel"]) + 1 :].set(0)
-
-    explained = Explainer(net, Composite(composite))(x, start=start)
+    explained = Explainer(net, Composite(composite))(trunk_inputs(found), start=only(int(found["channel"])))
     assert_near(explained.logits, found["pool5"], 1e-4)
     assert_near(explained.input, found[f"relevance/{composite}"], TOLERANCES.get(composite, 1e-4))

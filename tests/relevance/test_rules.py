@@ -7,7 +7,7 @@ import pytest
 
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.relevance.composite import COMPOSITES, Composite, Rule, read_rule
-from sparseshape_jax.relevance.rules import Convolution, Dense, Settings, propagate, share_out
+from sparseshape_jax.relevance.rules import ACCOUNT, Convolution, Dense, Settings, propagate, scaled, share_out
 
 LOW, HIGH = (-2.0, -1.5, -1.8), (2.2, 2.5, 1.9)
 RULES = ("epsilon", "epsilon:0.3", "zplus", "alphabeta", "gamma", "gamma:0.7", "flat", "wsquare", "zbox")
@@ -48,6 +48,10 @@ def oracle(rule, weights, bias, x, relevance, low, high):
     return column @ (relevance / stab(column.sum(axis=0)))
 
 
+def no_entries(count):
+    return jnp.zeros((count, len(ACCOUNT)))
+
+
 def as_matrix(linear, kernel, shape):
     """The (inputs, outputs) matrix of a linear layer."""
     unit = jnp.eye(int(np.prod(shape))).reshape(-1, *shape)
@@ -70,7 +74,7 @@ def test_equals_the_formula(kind, spelling):
         kernel, bias = jnp.asarray(kernel), jnp.asarray(rng.normal(size=outputs))
         x = rng.uniform(-1.4, 1.8, (2, *shape))
         settings = Settings(linear, read_rule(spelling), False, LOW, HIGH)
-        account = jnp.zeros((2, 5))
+        account = no_entries(2)
         y, back = jax.vjp(lambda account, x: propagate(settings, kernel, bias, account, x), account, jnp.asarray(x))
         relevance = rng.normal(size=y.shape)
         entries, found = back(jnp.asarray(relevance))
@@ -80,10 +84,12 @@ def test_equals_the_formula(kind, spelling):
     for index in range(2):
         expected = oracle(settings.rule, weights, flat_bias, x[index].ravel(), relevance[index].ravel(), low, high)
         np.testing.assert_allclose(np.ravel(found[index]), expected, rtol=1e-9, atol=1e-9)
-    out, inside, to_bias, to_stabilizer, empty = np.asarray(entries).T
+    out, inside, to_bias, to_stabilizer, empty, absolute = np.asarray(entries).T
     np.testing.assert_allclose(out, relevance.reshape(2, -1).sum(axis=1))
     np.testing.assert_allclose(inside, np.asarray(found).reshape(2, -1).sum(axis=1), atol=1e-12)
     np.testing.assert_allclose(inside + to_bias + to_stabilizer + empty, out, atol=1e-9)
+    sizes = [np.abs(side).reshape(2, -1).sum(axis=1) for side in (relevance, np.asarray(found))]
+    np.testing.assert_allclose(absolute, np.maximum(*sizes))
 
 
 @pytest.mark.parametrize("spelling", ["epsilon", "zplus", "alphabeta", "gamma"])
@@ -96,7 +102,7 @@ def test_terms_with_negative_inputs_may_be_left_out_where_there_are_none(spellin
     found = []
     for nonnegative in (False, True):
         settings = Settings(linear, read_rule(spelling), nonnegative)
-        _, back = jax.vjp(lambda x, settings=settings: propagate(settings, kernel, bias, jnp.zeros((2, 5)), x), x)
+        _, back = jax.vjp(lambda x, settings=settings: propagate(settings, kernel, bias, no_entries(2), x), x)
         found.append(np.asarray(back(relevance)[0]))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6 * np.abs(found[0]).max())
 
@@ -104,25 +110,36 @@ def test_terms_with_negative_inputs_may_be_left_out_where_there_are_none(spellin
 def test_a_neuron_without_contributions_loses_its_relevance_to_the_empty_denominator():
     settings = Settings(Dense(), Rule("zplus"), True)
     kernel, x = jnp.array([[-1.0], [-2.0]]), jnp.array([[1.0, 1.0]])
-    _, back = jax.vjp(lambda account, x: propagate(settings, kernel, jnp.zeros(1), account, x), jnp.zeros((1, 5)), x)
+    _, back = jax.vjp(lambda account, x: propagate(settings, kernel, jnp.zeros(1), account, x), no_entries(1), x)
     entries, found = back(jnp.array([[3.0]]))
     assert not found.any()
-    np.testing.assert_allclose(entries, [[3, 0, 0, 0, 3]])
+    np.testing.assert_allclose(entries, [[3, 0, 0, 0, 3, 3]])
 
 
 def test_a_sum_is_shared_out_by_its_parts():
     a, b, relevance = jnp.array([[1.0, -2.0]]), jnp.array([[3.0, 1.0]]), jnp.array([[8.0, 5.0]])
-    _, back = jax.vjp(lambda account, a, b: share_out(jnp.add, account, a, b), jnp.zeros((1, 5)), a, b)
+    _, back = jax.vjp(lambda account, a, b: share_out(jnp.add, account, a, b), no_entries(1), a, b)
     entries, to_a, to_b = back(relevance)
     np.testing.assert_allclose(to_a, [[2, 10]], rtol=1e-5)
     np.testing.assert_allclose(to_b, [[6, -5]], rtol=1e-5)
     np.testing.assert_allclose(entries[0, :2], [13, 13], rtol=1e-5)
 
 
+def test_what_is_scaled_keeps_its_relevance():
+    x, factors = jnp.array([[1.0, -2.0, 0.0]]), jnp.array([[0.5, 0.1, 0.9]])
+    y, back = jax.vjp(lambda x, factors: scaled(x, x * factors), x, factors)
+    np.testing.assert_allclose(y, x * factors)
+    relevance = jnp.array([[8.0, 5.0, -1.0]])
+    to_x, to_factors = back(relevance)
+    assert np.array_equal(to_x, relevance)
+    assert not to_factors.any()
+
+
 def test_an_epsilon_of_0_gives_no_relevance_where_there_is_none():
     settings = Settings(Dense(), Rule("epsilon", 0.0), True)
     _, back = jax.vjp(
-        lambda x: propagate(settings, jnp.ones((2, 1)), jnp.zeros(1), jnp.zeros((1, 5)), x), jnp.zeros((1, 2))
+        lambda x: propagate(settings, jnp.ones((2, 1)), jnp.zeros(1), no_entries(1), x),
+        jnp.zeros((1, 2)),
     )
     assert np.array_equal(back(jnp.zeros((1, 1)))[0], [[0, 0]])
 

@@ -153,6 +153,14 @@ class TestSmoothed:
         for image, found in zip(images, together, strict=True):
             np.testing.assert_allclose(minimize_gradients(image[None])[0], found, atol=1e-5)
 
+    def test_the_bilateral_filter_is_opencvs(self):
+        require_package("opencv-python-headless")
+        import cv2
+
+        image = noise(16)
+        once = cv2.bilateralFilter(image, 9, 40, 5)
+        assert np.array_equal(smooth(image, 2, "bilateral"), [once, cv2.bilateralFilter(once, 9, 40, 5)])
+
     @pytest.mark.parametrize(("passes", "smoothing"), [(0, 0.1), (1, 0.0), (1, -1.0), (1, float("nan"))])
     def test_refuses(self, passes, smoothing):
         with pytest.raises(InputError, match=r"passes is|smoothing is"):
@@ -203,6 +211,9 @@ class TestWritten:
             found = np.asarray(Image.open(tmp_path / "one" / line["file"]))
             permutation = np.array(line["drawn"].split(), int)
             assert np.array_equal(scramble(original, int(line["condition"].split("_")[0]), permutation), found)
+        fewer = self.write(tmp_path, "fewer", per_class=1, **settings)
+        assert len(fewer) == 3
+        assert all(line in lines for line in fewer)
         self.photos(tmp_path, 48, "c")
         assert [line for line in self.write(tmp_path, "three", **settings) if "c.png" not in line["file"]] == lines
 

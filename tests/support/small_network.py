@@ -36,7 +36,9 @@ SMALL = Architecture(Small, options=frozenset({"num_classes"}), head=("conv2",))
 """Without a preset; to be registered as "small"."""
 
 
-def save_run(folder: Path, classes: Sequence[str], top_k: Sequence[TopK] = (), *, seed: int = 0) -> Path:
+def save_run(
+    folder: Path, classes: Sequence[str], top_k: Sequence[TopK] = (), *, seed: int = 0, **normalization: Any
+) -> Path:
     """Write what a training run leaves: a registered "small" with random weights, its classes and its Top-K."""
     options = {"num_classes": len(classes)}
     metadata = {"options": options, "classes": list(classes), "topk": [spec.to_config() for spec in top_k]}
@@ -44,6 +46,6 @@ def save_run(folder: Path, classes: Sequence[str], top_k: Sequence[TopK] = (), *
         random_network("small", seed=seed, gain=2.0, **options),
         folder / "last.safetensors",
         {name: json.dumps(value) for name, value in metadata.items()},
-        preprocessing=Preprocessing(resize=SIDE, crop=SIDE),
+        preprocessing=Preprocessing(resize=SIDE, crop=SIDE, **normalization),
     )
     return folder

@@ -49,7 +49,7 @@ def fill(network: Network, path: Path) -> Network:
         weights = {name.removeprefix("weights/"): file[name] for name in file.files if name.startswith("weights/")}
     state = nnx.state(network, nnx.Any(nnx.Param, nnx.BatchStat))
     for name, leaf in nnx.to_flat_state(state):
-        leaf[...] = jnp.asarray(weights.pop(".".join(map(str, name))))
+        leaf.set_value(jnp.asarray(weights.pop(".".join(map(str, name)))))  # the network may be abstract
     assert not weights
     nnx.update(network, state)
     network.eval()

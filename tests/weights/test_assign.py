@@ -21,6 +21,9 @@ from sparseshape_jax.weights.read import read_arrays, read_metadata
 TORCHVISION = [name for name, entry in CATALOG.items() if (entry.url or "").startswith("https://download.pytorch.org")]
 DEEPEST = ("resnet101", "resnet152")
 """They are like resnet50, but take long to trace."""
+OTHERS = ("resnet18_cifar", "se_resnet50", "se_resnext50")
+THEIR_NAMES = {"resnext50": "resnext50_32x4d"}
+"""Torchvision's names of networks where they are not ours."""
 
 
 def random_torch_network(torch, torchvision, architecture: str, num_classes: int):
@@ -101,9 +104,9 @@ def test_there_and_back_again(torch, torchvision, tmp_path, architecture, zipped
     [pytest.param(name, marks=[pytest.mark.slow] * (name in DEEPEST)) for name in TORCHVISION],
 )
 def test_every_key_of_torchvision_has_its_place(torch, torchvision, architecture):
-    """Names and shapes of all fifteen networks, without drawing or storing their weights."""
+    """Names and shapes of all networks, without drawing or storing their weights."""
     with torch.device("meta"):
-        state = torchvision.models.get_model(architecture).state_dict()
+        state = torchvision.models.get_model(THEIR_NAMES.get(architecture, architecture)).state_dict()
     arrays = {
         name: np.broadcast_to(np.int8(0), tuple(value.shape))
         for name, value in state.items()
@@ -129,7 +132,8 @@ def shapes(model: models.Network) -> dict[str, tuple[int, ...]]:
     [
         pytest.param(table, marks=[pytest.mark.slow] * (table.architecture in DEEPEST))
         for table in keys.tables()
-        if table.architecture in (*TORCHVISION, "resnet18_cifar")  # and not those that other tests register
+        if table.architecture
+        in (*TORCHVISION, "resnet18_cifar", "se_resnet50", "se_resnext50")  # and not those that other tests register
     ],
     ids=lambda table: f"{table.architecture}-{table.convention.name}",
 )
