@@ -44,7 +44,7 @@ class Block(nnx.Module):
     Basic: 3×3, 3×3. Bottleneck: 1×1, 3×3, 1×1. Where shapes change, a 1×1 convolution carries the shortcut.
 
     Args:
-        inner: features of a bottleneck's 3×3 convolution; `width` if there are no groups.
+        inner: features of a bottleneck's 3×3 convolution; by default `width`, as without groups.
         groups: of that convolution.
         gated: whether squeeze-and-excitation follows the branch.
         stride_first: whether a bottleneck's stride is in its first convolution.
@@ -57,14 +57,15 @@ class Block(nnx.Module):
         *,
         stride: int,
         bottleneck: bool,
-        inner: int,
-        groups: int,
-        gated: bool,
-        stride_first: bool,
+        inner: int | None = None,
+        groups: int = 1,
+        gated: bool = False,
+        stride_first: bool = False,
         axis_name: str | None,
         dtype: Any,
         rngs: nnx.Rngs,
     ) -> None:
+        inner = width if inner is None else inner
         conv = partial(Conv, use_bias=False, kernel_init=HE_NORMAL, dtype=dtype, rngs=rngs)
         norm = partial(BatchNorm, axis_name=axis_name, dtype=dtype, rngs=rngs)
         outputs = 4 * width if bottleneck else width
