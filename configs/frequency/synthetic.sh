@@ -30,4 +30,4 @@ for seed in 0 1 2; do
     done
   done
 done
-python benchmarks/frequency_shortcuts.py synthetic "$out"
+python configs/frequency/tables.py synthetic "$out"
