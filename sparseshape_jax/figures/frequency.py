@@ -171,7 +171,7 @@ def _losses(maps: MapsLike) -> Figure:
             below.set_ylabel("mean rise", fontsize=8)
         else:
             below.set_yticklabels([])
-    bar = figure.colorbar(drawn, ax=list(grid.ravel()), shrink=0.6, aspect=35, format="{x:g}".format)
+    bar = figure.colorbar(drawn, ax=list(grid.ravel()), shrink=0.6, aspect=35, format="{x:g}")
     bar.set_label("rise of the class's loss without the frequency (nats)", fontsize=9)
     bar.ax.tick_params(labelsize=7)
     if np.isnan(rises).any():

@@ -108,10 +108,12 @@ def draw_compare(folder: Path, rows: Rows, pairs: Rows, runs: Sequence[str], sha
         InputError: `folder` cannot be written to.
     """
     with rc_context(STYLE):
-        figure = Figure(figsize=(3.6 * 3, 3.6), layout="constrained")
-        axes = figure.subplots(1, 3)
+        tested = {rate: title for rate, title in RATES.items() if any(row[rate] is not None for row in rows)}
+        panels = 1 + len(tested)
+        figure = Figure(figsize=(3.8 * panels, 3.6), layout="constrained")
+        axes = figure.subplots(1, panels, squeeze=False)[0]
         _agreement(axes[0], rows, pairs, shares)
-        for panel, (rate, title) in zip(axes[1:], RATES.items(), strict=True):
+        for panel, (rate, title) in zip(axes[1:], tested.items(), strict=True):
             _by_share(panel, rows, runs, shares, rate, title)
         made = save(figure, folder / "compare")
         if len(runs) > 1:
@@ -135,23 +137,18 @@ def _agreement(axes: Axes, rows: Rows, pairs: Rows, shares: Sequence[float]) -> 
 
 
 def _by_share(axes: Axes, rows: Rows, runs: Sequence[str], shares: Sequence[float], rate: str, title: str) -> None:
-    known = False
     for number, name in enumerate(runs):
         own = [row for row in rows if row["run"] == name]
         color = HUES[number % len(HUES)]
         values = [_mean(own, share, rate) for share in shares]
         random = [_mean(own, share, f"control_{rate}") for share in shares]
-        known = known or bool(np.isfinite(values).any())
         axes.plot(shares, values, "o-", color=color, markersize=4, label=short(name, 20))
         axes.plot(shares, random, ":", color=color)
     axes.set(xscale="log")
     _shares(axes, shares)
-    axes.set_title(f"{title}{' (dotted: random masks)' if known else ''}", fontsize=10)
+    axes.set_title(f"{title} (dotted: random masks)", fontsize=10)
     axes.set_ylim(bottom=0)
-    if known:
-        axes.legend(fontsize=7)
-    else:
-        axes.text(0.5, 0.5, "no test of these runs", transform=axes.transAxes, ha="center", fontsize=9)
+    axes.legend(fontsize=7)
 
 
 def _shares(axes: Axes, shares: Sequence[float]) -> None:

@@ -49,20 +49,13 @@ def dominant(loss: Float[np.ndarray, "*n groups"], groups: Groups, share: float)
         maps = groups.spread(loss)
         threshold = np.sort(maps.reshape(*loss.shape[:-1], -1))[..., -count, None, None]
         return (maps >= threshold).astype(np.uint8)
-    chosen = choose(loss, groups.sizes, count)
-    return chosen[..., groups.of].astype(np.uint8)
-
-
-def choose(loss: Float[np.ndarray, "*n groups"], sizes: np.ndarray, count: float) -> Bool[np.ndarray, "*n groups"]:
-    """Which groups are taken, from the highest loss down, until at least `count` frequencies are in."""
     order = np.argsort(-loss, axis=-1, kind="stable")  # NaN comes last
-    taken = np.broadcast_to(sizes, loss.shape)
-    taken = np.take_along_axis(taken, order, axis=-1)
-    before = np.cumsum(taken, axis=-1) - taken
+    sizes = groups.sizes[order]
+    before = np.cumsum(sizes, axis=-1) - sizes
     known = ~np.isnan(np.take_along_axis(loss, order, axis=-1))
     chosen = np.zeros(loss.shape, bool)
     np.put_along_axis(chosen, order, (before < count) & known, axis=-1)
-    return chosen
+    return chosen[..., groups.of].astype(np.uint8)
 
 
 def expected_misses(
@@ -71,7 +64,8 @@ def expected_misses(
     """How many groups of the whole dominant map a screen has left out, estimated from an audit.
 
     The audited groups were drawn at random from those that the screen left out, and stand for all of these. Those that
-    are dominant themselves are known, and are not missed.
+    are dominant themselves are known, and are not missed. The estimate is coarse where one of them stands for more
+    frequencies than the mask keeps.
 
     Args:
         loss: without each group; NaN if it was not evaluated.
@@ -85,9 +79,11 @@ def expected_misses(
     if not audited.any():
         return float("nan")
     weight = 1 + unknown / int(audited.sum())
-    sizes = groups.sizes * np.where(audited, weight, 1.0)
-    chosen = choose(loss, sizes, wanted(share, groups.size))
-    return float((chosen & audited).sum() * (weight - 1))
+    order = np.argsort(-loss, kind="stable")
+    sizes = (groups.sizes * np.where(audited, weight, 1.0))[order]
+    room = wanted(share, groups.size) - (np.cumsum(sizes) - sizes)
+    taken = np.clip(room / sizes, 0, 1)  # the last one counts in part, as it stands for several
+    return float(taken[audited[order]].sum() * (weight - 1))
 
 
 def intersection_over_union(one: np.ndarray, other: np.ndarray) -> float:

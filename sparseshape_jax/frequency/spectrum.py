@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Complex, Float, Int
 
 from sparseshape_jax.errors import InputError
@@ -85,6 +86,11 @@ def from_half_spectrum(spectra: Complex[Array, "n c s h"]) -> Float[Array, "n s 
     return jnp.moveaxis(jnp.fft.irfft2(spectra, s=(size, size)), -3, -1)
 
 
+def weigh(spectra: Complex[Array, "..."], weights: Float[Array, "..."]) -> Complex[Array, "..."]:
+    """Spectra times real weights."""
+    return lax.complex(spectra.real * weights, spectra.imag * weights)
+
+
 def spectrum(images: Float[Array, "*n s s c"]) -> Complex[Array, "*n s s c"]:
     """The Fourier transform of images over rows and columns, shifted, complex64.
 
@@ -97,7 +103,7 @@ def spectrum(images: Float[Array, "*n s s c"]) -> Complex[Array, "*n s s c"]:
 
 @jax.jit
 def _amplitude(images: Float[Array, "*n s s 3"]) -> Float[Array, "*n s s"]:
-    return (jnp.abs(spectrum(images)) * jnp.asarray(GRAY, images.dtype)).sum(axis=-1)
+    return jnp.abs(spectrum(images)) @ jnp.asarray(GRAY, images.dtype)
 
 
 def amplitude(images: Float[Array, "*n s s 3"]) -> Float[Array, "*n s s"]:
@@ -132,7 +138,9 @@ def keep(images: Float[Array, "*n s s c"], mask: np.ndarray) -> Float[Array, "*n
 @jax.jit
 def _keep(images: Float[Array, "*n s s c"], weights: Float[Array, "s h"]) -> Float[Array, "*n s s c"]:
     spectra = to_half_spectrum(images)
-    return from_half_spectrum(spectra * weights.astype(images.dtype).reshape((1,) * (spectra.ndim - 2) + weights.shape))
+    return from_half_spectrum(
+        weigh(spectra, weights.astype(images.dtype).reshape((1,) * (images.ndim - 2) + weights.shape))
+    )
 
 
 def remove(images: Float[Array, "*n s s c"], mask: np.ndarray) -> Float[Array, "*n s s c"]:

@@ -340,3 +340,86 @@ def test_legacy_magic_is_torchs(torch):
     torch.save({}, buffer, _use_new_zipfile_serialization=False)
     buffer.seek(0)
     assert pickle.load(buffer) == torch_format.LEGACY_MAGIC
+
+
+class TestTensorsPickledWithoutTorchSave:
+    """Such a tensor has its storage as a file of its own, inside the pickle: the published masks and losses do."""
+
+    @pytest.fixture
+    def published(self, reference_data):
+        folder = reference_data / "goldens" / "frequency" / "authors_format"
+        with np.load(folder / "expected.npz") as file:
+            return folder, dict(file)
+
+    @pytest.mark.parametrize(("name", "key"), [("resnet18_DFM_5.pkl", "dfm"), ("resnet18loss4.pkl", "loss")])
+    def test_published_masks_and_losses(self, published, name, key):
+        folder, expected = published
+        found = read_arrays(folder / name)
+        assert list(found) == ["0", "1", "2", "3"]
+        np.testing.assert_array_equal(np.stack(list(found.values())), expected[key])
+
+    def test_an_array_of_objects(self, published):
+        folder, expected = published
+        images = np.stack(list(read_arrays(folder / "train_data_complex_special_1_par.npy").values()))
+        pixels = (np.clip(images, 0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+        np.testing.assert_array_equal(pixels, expected["images"])
+        labels = read_arrays(folder / "train_label_complex_special_1_par.npy")
+        np.testing.assert_array_equal(labels["array"], expected["labels"])
+
+    def test_tensors_of_this_torch(self, torch, tmp_path):
+        path = tmp_path / "x.pkl"
+        path.write_bytes(pickle.dumps({"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.ones(2, dtype=torch.int64)}))
+        found = read_arrays(path)
+        np.testing.assert_array_equal(found["a"], [[0, 3], [1, 4], [2, 5]])
+        np.testing.assert_array_equal(found["b"], [1, 1])
+
+    @pytest.mark.parametrize("contents", ["code", "nested", "dict", "text", "nothing"])
+    def test_what_else_the_bytes_may_hold(self, tmp_path, contents):
+        """The file inside is read with the same restrictions, and may hold a storage only."""
+        path, witness = tmp_path / "x.pkl", tmp_path / "witness"
+        legacy = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}]
+        begin = b"".join(pickle.dumps(part, 2) for part in legacy)
+        code = pickle.dumps(Call(Path.touch, (witness,)))
+        inside = {
+            "code": code,
+            "nested": begin + _call("torch.storage", "_load_from_bytes", b"x"),
+            "dict": begin + pickle.dumps({"a": 1}, 2) + pickle.dumps([], 2),
+            "text": "text",
+            "nothing": b"",
+        }[contents]
+        path.write_bytes(_call("torch.storage", "_load_from_bytes", inside))
+        with pytest.raises(InputError, match="refused" if contents in ("code", "nested") else "damaged"):
+            read_arrays(path)
+        assert not witness.exists()
+
+    def test_an_array_of_objects_that_holds_code(self, tmp_path):
+        path, witness = tmp_path / "x.npy", tmp_path / "witness"
+        with path.open("wb") as file:
+            np.save(file, np.array([Call(Path.touch, (witness,))], object), allow_pickle=True)
+        with pytest.raises(InputError, match="refused"):
+            read_arrays(path)
+        assert not witness.exists()
+
+    def test_a_cut_npy_file(self, tmp_path):
+        path = tmp_path / "x.npy"
+        np.save(path, np.arange(100))
+        path.write_bytes(path.read_bytes()[:-10])
+        with pytest.raises(InputError, match="damaged"):
+            read_arrays(path)
+
+
+class Call:
+    """Pickled, it asks for a function to be called."""
+
+    def __init__(self, function, arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def _call(module, name, argument):
+    """A pickle that calls a function with one argument."""
+    ask = pickle.GLOBAL + f"{module}\n{name}\n".encode()
+    inside = pickle.dumps(argument, 3)[2:-1]
+    return pickle.PROTO + b"\x03" + ask + inside + pickle.TUPLE1 + pickle.REDUCE + pickle.STOP

@@ -5,7 +5,7 @@ import numpy as np
 from sparseshape_jax.evaluation.frequency.config import BandsConfig
 from sparseshape_jax.evaluation.frequency.images import print_missing, shorten
 from sparseshape_jax.evaluation.frequency.maps_file import by_class, plain_row
-from sparseshape_jax.evaluation.frequency.network import claim, measured
+from sparseshape_jax.evaluation.frequency.network import claimed, measured
 from sparseshape_jax.evaluation.frequency.predictions import predictions
 from sparseshape_jax.figures import frequency as figures
 from sparseshape_jax.frequency import band_filters
@@ -27,9 +27,9 @@ def run(config: BandsConfig) -> list[Row]:
     images = found.images
     results = Results(config.out, JOB, config, identity=("class", "band"))
     facts = found.facts
-    claim(results, facts)
     masks = np.concatenate(band_filters(images.size))
-    right = predictions(found, masks, results, facts) == images.own[:, None]
+    with claimed(results, facts):
+        right = predictions(found, masks, results, facts) == images.own[:, None]
     accuracy = by_class(right.astype(float), images.own, len(images.classes))
     unfiltered, without, alone = np.split(accuracy, [1, 1 + len(masks) // 2], axis=1)
     rows = []

@@ -14,7 +14,7 @@ from sparseshape_jax.evaluation.frequency import maps_file
 from sparseshape_jax.evaluation.frequency.config import DfmConfig
 from sparseshape_jax.evaluation.frequency.images import ClassImages, print_missing, shorten
 from sparseshape_jax.evaluation.frequency.maps_file import LOSSES, MAPS, Losses, Maps, by_class, plain_row
-from sparseshape_jax.evaluation.frequency.network import Measured, claim, measured
+from sparseshape_jax.evaluation.frequency.network import Measured, claimed, measured
 from sparseshape_jax.figures import frequency as figures
 from sparseshape_jax.frequency import (
     Groups,
@@ -25,7 +25,7 @@ from sparseshape_jax.frequency import (
     keep,
     radius,
 )
-from sparseshape_jax.frequency.losses import UNFILTERED
+from sparseshape_jax.frequency.filtered import UNFILTERED
 from sparseshape_jax.frequency.spectrum import spectrum
 from sparseshape_jax.results import Results, Row, fingerprint
 
@@ -54,9 +54,9 @@ def run(config: DfmConfig) -> list[Row]:
     if facts is not None:
         facts |= {"patch": own.patch, "symmetry": own.symmetry, "screen": config.screen}
         facts |= {"seed": config.seed} if config.screen is not None else {}
-    claim(results, facts)
     energy = class_energy(images)
-    losses = _losses(found, own, energy, results, facts)
+    with claimed(results, facts):
+        losses = _losses(found, own, energy, results, facts)
     shares = np.array(config.top)
     loss = by_class(losses.loss, losses.label, len(images.classes))
     ranked = loss if own.symmetry == "exact" else reference_loss(losses, found.classifier.num_classes)

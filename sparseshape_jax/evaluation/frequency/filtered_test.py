@@ -17,7 +17,7 @@ from sparseshape_jax.evaluation.frequency.dfm import filtered_examples
 from sparseshape_jax.evaluation.frequency.images import ClassImages, print_missing, shorten
 from sparseshape_jax.evaluation.frequency.maps_file import plain_row
 from sparseshape_jax.evaluation.frequency.masks import Masks, read_masks
-from sparseshape_jax.evaluation.frequency.network import Measured, claim, measured
+from sparseshape_jax.evaluation.frequency.network import Measured, claimed, measured
 from sparseshape_jax.evaluation.frequency.predictions import predictions
 from sparseshape_jax.figures import frequency_rates as figures
 from sparseshape_jax.frequency import Rates, control_masks, rates
@@ -45,9 +45,9 @@ def run(config: FilteredTestConfig) -> list[Row]:
     facts = found.facts
     if facts is not None:
         facts |= {"masks": masks.fingerprint(), "controls": config.controls, "seed": config.seed}
-    claim(results, facts)
     filters = _filters(masks, config)
-    shown = predictions(found, filters.reshape(-1, images.size, images.size), results, facts)
+    with claimed(results, facts):
+        shown = predictions(found, filters.reshape(-1, images.size, images.size), results, facts)
     whole = rates(shown[:, 0], images.own, len(images.classes))
     by_mask = shown[:, 1:].reshape(len(images), *filters.shape[:3])
     filtered = [

@@ -108,7 +108,7 @@ def read_maps(folder: Path) -> Maps:
 
 def _read(path: Path, record: type) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {each.name: file[each.name] for each in fields(record)}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise _damaged(path, " ".join(str(error).split())) from None

@@ -1,6 +1,8 @@
 """From settings to a network that is shown filtered images, and the folder that its results belong to."""
 
-from collections.abc import Mapping
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +16,8 @@ from sparseshape_jax.evaluation.classifiers import Classifier, build_classifier,
 from sparseshape_jax.evaluation.frequency.config import FilteredConfig
 from sparseshape_jax.evaluation.frequency.images import ClassImages, read_images
 from sparseshape_jax.frequency import Groups
-from sparseshape_jax.frequency.losses import Filtered, show
+from sparseshape_jax.frequency.filtered import Filtered
+from sparseshape_jax.frequency.losses import show
 from sparseshape_jax.preprocessing import Preprocessing
 from sparseshape_jax.results import COMPUTING, Results, software
 from sparseshape_jax.top_k.placement import place
@@ -89,20 +92,25 @@ def measured(config: FilteredConfig) -> Measured:
     return Measured(classifier, images, config)
 
 
-def claim(results: Results, facts: Mapping[str, Any] | None) -> None:
-    """See to it that a folder holds results of one network, one set of images and one way to measure.
+@contextlib.contextmanager
+def claimed(results: Results, facts: Mapping[str, Any] | None) -> Iterator[None]:
+    """Measure inside the block: the folder then holds results of one network, one set of images, one way to measure.
 
     Raises:
         InputError: it holds others; the message says in what they differ.
     """
     path = results.folder / PROVENANCE
-    earlier = output.read_json(path) if path.is_file() else {}
-    if earlier and facts is not None and earlier.get("facts") is not None:
-        differ = [name for name in facts if facts[name] != earlier["facts"].get(name)]
-        if differ or earlier.get("job") != results.job:
-            what = ", ".join(differ) or f"job ({earlier.get('job')})"
-            raise InputError(
-                f"{results.folder} holds results with another {what};"
-                " give another folder with --out, or delete this one"
-            )
-    output.write_json(path, {"job": results.job, "facts": None if facts is None else dict(facts)})
+    earlier = output.read_json(path) if path.is_file() else None
+    mine: dict[str, Any] = {"job": results.job, "facts": None if facts is None else dict(facts)}
+    if earlier is not None and earlier != json.loads(json.dumps(mine)):
+        before, now = earlier.get("facts") or {}, mine["facts"] or {}
+        differ = [name for name in now | before if now.get(name) != before.get(name)]
+        what = "of another job" if earlier.get("job") != results.job else f"with another {', '.join(differ)}"
+        raise InputError(f"{results.folder} holds results {what}; give another folder with --out, or delete this one")
+    output.write_json(path, mine)
+    try:
+        yield
+    except InputError:
+        if earlier is None:
+            path.unlink(missing_ok=True)
+        raise

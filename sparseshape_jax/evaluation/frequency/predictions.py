@@ -10,7 +10,7 @@ from jaxtyping import Int, UInt8
 
 from sparseshape_jax import output
 from sparseshape_jax.evaluation.frequency.network import Measured
-from sparseshape_jax.frequency.losses import UNFILTERED
+from sparseshape_jax.frequency.filtered import UNFILTERED
 from sparseshape_jax.results import Results, fingerprint
 
 PREDICTIONS = "predictions.npz"
@@ -54,7 +54,7 @@ def _read(path: Path, facts: dict[str, Any] | None) -> np.ndarray | None:
     if facts is None or not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return file["predictions"] if json.loads(str(file["facts"])) == json.loads(json.dumps(facts)) else None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # measured again
