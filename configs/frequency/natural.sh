@@ -27,4 +27,4 @@ for seed in 0 1 2; do
   done
 done
 python evaluate.py frequency compare --runs "$out"/dense_? "$out"/topk_? --out "$out/compare"
-python benchmarks/frequency_shortcuts.py natural "$out"
+python configs/frequency/tables.py natural "$out"

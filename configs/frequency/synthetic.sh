@@ -4,7 +4,7 @@
 #
 # Command:   bash configs/frequency/synthetic.sh syn results/frequency/synthetic
 # Data:      made by the first line
-# Hardware:  two CPU cores; per network 40 s of training, 41,000 filtered images for the map, 4,000 for the bands
+# Hardware:  two CPU cores; per network 40 s of training, 21,000 filtered images for the map, 4,000 for the bands
 # Result:    the second table of "Do Top-K networks use fewer frequency shortcuts?" in the README
 #
 # What is done already is not done again, so a stopped run continues.
@@ -25,9 +25,9 @@ for seed in 0 1 2; do
         --out "$out/$run/bands"
       if [ "$seed" = 0 ]; then
         python evaluate.py frequency dfm --data "$data/syn_$band/test" --weights "$out/networks/$run" --patch 1 \
-          --per_class 20 --out "$out/$run/dfm"
+          --per_class 10 --out "$out/$run/dfm"
       fi
     done
   done
 done
-python benchmarks/frequency_shortcuts.py synthetic "$out"
+python configs/frequency/tables.py synthetic "$out"

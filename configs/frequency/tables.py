@@ -1,7 +1,7 @@
 """The README's tables of frequency shortcuts, from what configs/frequency/natural.sh and synthetic.sh leave.
 
-    python benchmarks/frequency_shortcuts.py natural results/frequency/natural
-    python benchmarks/frequency_shortcuts.py synthetic results/frequency/synthetic
+    python configs/frequency/tables.py natural results/frequency/natural
+    python configs/frequency/tables.py synthetic results/frequency/synthetic
 
 Numbers are means over classes, then over seeds, with the range over seeds.
 """
