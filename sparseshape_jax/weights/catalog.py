@@ -17,7 +17,7 @@ class Entry:
 
     name: str
     architecture: str
-    """The name of one of `sparseshape_jax.models.architectures()`."""
+    """The name of one of `sparseshape_jax.models.architectures()`; of a stylizer, what the network is."""
     sha256: str
     """The file's SHA-256 in hex, or its first eight digits where only those are published."""
     license: str
@@ -142,4 +142,19 @@ def _packaged() -> Iterator[Entry]:
 CATALOG: dict[str, Entry] = {
     entry.name: entry for entries in (_packaged, _torchvision, _stylized) for entry in entries()
 }
-"""All entries by name. Those that come with an installed package are first."""
+"""All classifiers and their trunks by name. Those that come with an installed package are first."""
+
+OWN_PACKAGE = "sparseshape-jax"
+
+STYLIZERS: dict[str, Entry] = {
+    "adain": Entry(
+        name="adain",
+        architecture="adain_decoder",
+        sha256="",
+        license="Apache-2.0",
+        package=OWN_PACKAGE,
+        path="sparseshape_jax/stylize/adain_vgg16_relu3_1.safetensors",
+        notes="decodes vgg16_lpips at relu3_1; trained by configs/adain/shipped.yaml on pictures in the public domain",
+    ),
+}
+"""The networks that restyle photographs, by name."""

@@ -1,7 +1,7 @@
 """The jobs that only need the catalog: `list` and `fetch`. Imports no JAX."""
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.weights.catalog import CATALOG
+from sparseshape_jax.weights.catalog import CATALOG, STYLIZERS
 from sparseshape_jax.weights.config import FetchConfig, ListConfig
 from sparseshape_jax.weights.locate import cached, locate
 
@@ -9,7 +9,7 @@ from sparseshape_jax.weights.locate import cached, locate
 def print_catalog(_: ListConfig) -> None:
     """Print the catalog as a table."""
     rows: list[tuple[str, ...]] = [("name", "architecture", "top-1", "top-5", "here", "source", "license", "notes")]
-    for entry in CATALOG.values():
+    for entry in (*CATALOG.values(), *STYLIZERS.values()):
         accuracies = [f"{value:.2f}" if value is not None else "-" for value in (entry.top1, entry.top5)]
         here = "yes" if cached(entry) else "no"
         rows.append((entry.name, entry.architecture, *accuracies, here, entry.source, entry.license, entry.notes))
