@@ -16,7 +16,7 @@ FLOORS = (
     {"data", "predictor", "weights", "results", "figures", "relevance"},
     {"stimuli"},
     {"evaluation", "synthesis", "training", "stylize"},
-    {"classifier"},
+    {"classifier", "adain"},
 )
 APART = {"evaluation", "synthesis", "training"}
 INSIDE_FUNCTIONS = {

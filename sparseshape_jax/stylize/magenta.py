@@ -20,7 +20,7 @@ from sparseshape_jax.stylize.magenta_network import (
     transformer_layers,
 )
 from sparseshape_jax.stylize.stylizer import Codes, Images, Stylizer
-from sparseshape_jax.weights.catalog import STYLE_TRANSFER
+from sparseshape_jax.weights.catalog import STYLIZERS
 from sparseshape_jax.weights.locate import locate
 from sparseshape_jax.weights.onnx import convolutions, read_onnx
 
@@ -44,8 +44,8 @@ class Magenta(Stylizer):
     smallest = 8  # the smallest map then has two rows, which the reflection of one needs
 
     def __init__(self, predictor: Path | None = None, transformer: Path | None = None) -> None:
-        predictor = predictor or locate(STYLE_TRANSFER["magenta_predictor"])
-        transformer = transformer or locate(STYLE_TRANSFER["magenta_transformer"])
+        predictor = predictor or locate(STYLIZERS["magenta_predict"], option="")
+        transformer = transformer or locate(STYLIZERS["magenta_transform"], option="")
         self._predictor = _read(predictor, predictor_layers())
         self._transformer = _read(transformer, transformer_layers())
         self.provenance = hashlib.sha256(

