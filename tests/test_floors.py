@@ -15,7 +15,7 @@ FLOORS = (
     {"top_k", "models", "observers"},
     {"data", "predictor", "weights", "results", "figures", "relevance"},
     {"stimuli"},
-    {"evaluation", "synthesis", "training"},
+    {"evaluation", "stylize", "synthesis", "training"},
     {"classifier"},
 )
 APART = {"evaluation", "synthesis", "training"}
