@@ -99,13 +99,13 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def _signed(value: int | float | bytes) -> int:
     if not isinstance(value, int):
-        raise ValueError("a field is not the whole number that it should be")  # noqa: TRY004 - it is the file's fault
+        raise ValueError("a field is not the whole number that it should be")
     return value - (1 << 64) if value >> 63 else value
 
 
 def _bytes(value: int | float | bytes) -> bytes:
     if not isinstance(value, bytes):
-        raise ValueError("a field is not the message that it should be")  # noqa: TRY004 - it is the file's fault
+        raise ValueError("a field is not the message that it should be")
     return value
 
 
@@ -155,7 +155,8 @@ def _tensor(data: bytes) -> tuple[str, np.ndarray]:
 
 def _attribute(data: bytes) -> tuple[str, Any]:
     """The name and the value of an AttributeProto."""
-    name, found = "", None
+    name = ""
+    found: Any = None
     several: list[Any] = []
     for number, value in _fields(data):
         if number == 1:
