@@ -20,7 +20,7 @@ from sparseshape_jax.data.open import TFDS, open_images
 from sparseshape_jax.downloads import sha256
 from sparseshape_jax.errors import Incomplete, InputError
 from sparseshape_jax.figures import grid
-from sparseshape_jax.results import FINGERPRINT, Results, Row, fingerprint
+from sparseshape_jax.results import FINGERPRINT, Results, Row, fingerprint, read_results
 from sparseshape_jax.stimuli.stimulus_set import Stimulus, refuse_collisions
 from sparseshape_jax.stylize.batches import Failure, Pair, Pixels, Restyler
 from sparseshape_jax.stylize.config import StylizeConfig
@@ -63,13 +63,13 @@ def run(config: StylizeConfig) -> list[Row]:
     restyler = Restyler(config, stylizer, contents, styles)
     folder = Path(config.out)
     missing = [pair for pair in plan if not (folder / plan[pair]).exists()]
+    found = _fingerprint(config, stylizer, styles)
+    _refuse_other_settings(folder, found, len(missing) < len(plan))
     if not config.preserve_color:
         for name in restyler.encode(sorted({pair.style for pair in missing})):
             warnings.warn(f"the style {name} is of one color, so it has no texture to give", stacklevel=2)
     results = Results(folder, "synthesize stylize", config, identity=())
     row = {name: getattr(config, name) for name in ("content", "style", "stylizer", "alpha", "seed")}
-    found = _fingerprint(config, stylizer, styles)
-    _refuse_other_settings(results, found, len(missing) < len(plan))
     results.add(row | {"files": 0, "failed": 0}, found)  # before the images: it says how they are made
     failures = _make(restyler, plan, missing, folder, config.format)
     _write_manifest(config, folder, contents, styles, plan)
@@ -137,13 +137,13 @@ def _fingerprint(config: StylizeConfig, stylizer: Stylizer, styles: Images) -> s
     return fingerprint([source, styles.signature(), stylizer.name, stylizer.provenance, settings])
 
 
-def _refuse_other_settings(results: Results, found: str, has_images: bool) -> None:
+def _refuse_other_settings(folder: Path, found: str, has_images: bool) -> None:
     """Images are kept from one run to the next, so all in a folder must be made the same way."""
-    known = [row.get(FINGERPRINT) for row in results.rows]
+    known = [row.get(FINGERPRINT) for row in read_results(folder)["rows"]]
     if (known and known != [found]) or (not known and has_images):
         raise InputError(
-            f"{results.folder} holds images made with other settings, styles, weights or versions"
-            f" ({results.folder / 'config.yaml'}); give another --out"
+            f"{folder} holds images made with other settings, styles, weights or versions"
+            f" ({folder / 'config.yaml'}); give another --out"
         )
 
 
