@@ -101,9 +101,9 @@ def convolutions(depth: int, layer: str) -> list[tuple[int, int]]:
     return every[: every.index(place(layer, depth)) + 1]
 
 
-def smallest_side(layer: str, depth: int) -> int:
+def smallest_side(encoder: Encoder) -> int:
     """The shortest side that an image may have, since the last map needs two pixels to be padded by reflection."""
-    return 2 ** (place(layer, depth)[0] - 1) + 1
+    return 2 ** (encoder.last[0] - 1) + 1
 
 
 class Mirrored(NamedTuple):
