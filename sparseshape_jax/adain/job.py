@@ -51,7 +51,7 @@ def run(config: TrainAdaINConfig) -> list[Row]:
 
 
 def write_results(task: AdaINTask, rows: Sequence[Row]) -> None:
-    """Write results.json, summary.csv and the curves, from the rows of metrics.jsonl: one row for each epoch's sheet."""
+    """Write results.json, summary.csv and the curves, from the rows of metrics.jsonl; a row is an epoch's sheet."""
     config = task.config
     provenance: dict[str, Any] = {
         "settings": loop.remove_settings(output.plain(config), MAY_CHANGE),

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -45,10 +44,7 @@ class Sheet:
         at α 1, and `pixels`, of the photographs auto-encoded.
         """
         pairs = [(content, style) for content in self.contents for style in self.styles]
-        found = [
-            self._restyle(params, content[None], style[None])
-            for content, style in pairs
-        ]
+        found = [self._restyle(params, content[None], style[None]) for content, style in pairs]
         stacked = {name: np.stack([np.asarray(each[name][0]) for each in found]) for name in found[0]}
         shape = (len(self.contents), len(self.styles))
         images = {
@@ -62,8 +58,7 @@ class Sheet:
         layer, layers = stepper.layer, stepper.style_layers
         features = activations(stepper.loaded, from_bytes(content), (layer,))[layer]
         targets = {
-            name: channel_statistics(x)
-            for name, x in activations(stepper.loaded, from_bytes(style), layers).items()
+            name: channel_statistics(x) for name, x in activations(stepper.loaded, from_bytes(style), layers).items()
         }
         _, height, width, _ = content.shape
         result = {}

@@ -72,7 +72,8 @@ class DecoderStep:
     def decoder(self, params: Any) -> Decoder:
         """The decoder with these weights, for features as they are: the first kernel is divided by the scale."""
         decoder = nnx.merge(self._graphdef, params, copy=True)
-        decoder.conv1.kernel.set_value(decoder.conv1.kernel.get_value() / self.scales[self.layer])
+        kernel = decoder.first.kernel
+        kernel.set_value(kernel.get_value() / self.scales[self.layer])
         return decoder
 
     def decode(self, params: Any, features: Features) -> Float[Array, "n h w 3"]:

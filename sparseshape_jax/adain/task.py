@@ -65,9 +65,7 @@ class AdaINTask:
         self.kept_contents = self._keep_contents(content_pixels) if crops.contents else None
         self.kept_styles = self._keep_styles(self.styles.draw("style crops")) if crops.styles else None
         self.rate = learning_rate(config.schedule, config.optimizer.learning_rate, config.epochs, config.epoch)
-        decoder = nnx.jit(
-            lambda: Decoder(encoder.depth, config.layer, config.width, rngs=nnx.Rngs(config.seed))
-        )()
+        decoder = nnx.jit(lambda: Decoder(encoder.depth, config.layer, config.width, rngs=nnx.Rngs(config.seed)))()
         self.stepper = DecoderStep(
             self.loaded,
             decoder,

@@ -13,7 +13,8 @@ def learning_rate(schedule: ScheduleConfig, highest: float, epochs: int, steps_p
     """The learning rate by step, counted from 0.
 
     After a linear warm-up whose first step already moves, "cosine" is torch's `CosineAnnealingLR` over the remaining
-    epochs, "step" is its `MultiStepLR`, and "inverse" is pytorch-AdaIN's. With `per_epoch` the rate is constant within each epoch, as theirs is.
+    epochs, "step" is its `MultiStepLR`, and "inverse" is pytorch-AdaIN's. With `per_epoch` the rate is constant within
+    each epoch, as theirs is.
     """
     warmup = schedule.warmup_epochs
 
