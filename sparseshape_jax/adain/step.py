@@ -113,7 +113,8 @@ class DecoderStep:
         def step(state: DecoderState, batch: Any, _: Any) -> tuple[DecoderState, dict[str, Array]]:
             gradient, metrics = jax.grad(loss_of, has_aux=True)(state.params, batch)
             gradient, metrics = lax.pmean((gradient, metrics), AXIS)
-            updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
+            with jax.numpy_dtype_promotion("standard"):  # optax raises a float to the power of an integer
+                updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
             params = optax.apply_updates(state.params, updates)
             return DecoderState(state.step + 1, params, optimizer), metrics | {"change": optax.tree.norm(updates)}
 
