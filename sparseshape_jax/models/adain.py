@@ -87,23 +87,24 @@ class Encoder(Network):
     @property
     def layers(self) -> dict[str, str]:
         """The layers in pytorch-AdaIN's file, by their torch index, to ours."""
-        ours = ("rgb", *("conv{}_{}".format(*each) for each in convolutions(self.depth, "relu{}_{}".format(*self.last))))
+        ours = (
+            "rgb",
+            *("conv{}_{}".format(*each) for each in convolutions(self.depth, "relu{}_{}".format(*self.last))),
+        )
         return dict(zip(map(str, ENCODER_INDICES), ours, strict=False))
 
 
 def convolutions(depth: int, layer: str) -> list[tuple[int, int]]:
     """Block and position of each of a VGG's convolutions up to `layer`."""
     every = [
-        (block, index)
-        for block, count in enumerate(CONVOLUTIONS[depth], start=1)
-        for index in range(1, count + 1)
+        (block, index) for block, count in enumerate(CONVOLUTIONS[depth], start=1) for index in range(1, count + 1)
     ]
     return every[: every.index(place(layer, depth)) + 1]
 
 
-def smallest_side(layer: str, depth: int) -> int:
+def smallest_side(encoder: Encoder) -> int:
     """The shortest side that an image may have, since the last map needs two pixels to be padded by reflection."""
-    return 2 ** (place(layer, depth)[0] - 1) + 1
+    return 2 ** (encoder.last[0] - 1) + 1
 
 
 class Mirrored(NamedTuple):
@@ -155,6 +156,11 @@ class Decoder(Network):
             else:
                 yield f"conv{number}", getattr(self, f"conv{number}")
                 yield f"relu{number}", nnx.relu
+
+    @property
+    def first(self) -> nnx.Conv:
+        """The first convolution."""
+        return self.conv1  # type: ignore[attr-defined]
 
     @property
     def layers(self) -> dict[str, str]:

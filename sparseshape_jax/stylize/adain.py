@@ -9,19 +9,27 @@ that keeps objects sharper than relu4_1, for a decoder that is trained in minute
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from sparseshape_jax.downloads import matches, sha256
+from sparseshape_jax.downloads import sha256
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.models.adain import Decoder, Encoder, smallest_side
 from sparseshape_jax.preprocessing import Preprocessing
-from sparseshape_jax.stylize.decoder_files import DECODER, DecoderFacts, encoder_of, read_decoder, read_reference
+from sparseshape_jax.stylize.decoder_files import (
+    DECODER,
+    DecoderFacts,
+    encoder_of,
+    is_reference_encoder,
+    read_decoder,
+    read_reference,
+    read_reference_encoder,
+)
 from sparseshape_jax.stylize.statistics import Features, channel_statistics, with_statistics
 from sparseshape_jax.stylize.stylizer import Codes, Images, Stylizer
 from sparseshape_jax.weights.catalog import CATALOG, STYLIZERS
-from sparseshape_jax.weights.load import Loaded, load
+from sparseshape_jax.weights.load import load
 from sparseshape_jax.weights.locate import locate
 
 
@@ -45,12 +53,9 @@ class AdaIN(Stylizer):
         decoder: Decoder,
         preprocessing: Preprocessing | None = None,
         provenance: str = "",
-        *,
-        layer: str | None = None,
     ) -> None:
         self.encoder, self.decoder, self.preprocessing = encoder, decoder, preprocessing
-        self.provenance, self.layer = provenance, layer or encoder.names[-1]
-        self.smallest = smallest_side(self.layer, encoder.depth)
+        self.provenance, self.smallest = provenance, smallest_side(encoder)
 
     @classmethod
     def shipped(cls) -> "AdaIN":
@@ -75,20 +80,19 @@ class AdaIN(Stylizer):
                 raise InputError(f"{file} is not a run of train.py adain: it has no {DECODER}; give another folder")
             file /= DECODER
         decoder, facts = read_decoder(file)
-        loaded = load_encoder(facts.encoder)
-        if not matches(loaded.sha256, facts.encoder_sha256):
+        loaded = load_encoder(facts.encoder, facts.layer)
+        if loaded.sha256 != facts.encoder_sha256:
             raise InputError(
                 f"{file} was trained with another {facts.encoder} (SHA-256 {facts.encoder_sha256}) than the one here"
                 f" ({loaded.sha256}); give a decoder of this encoder"
             )
-        provenance = _hash_of(loaded.sha256, sha256(file))
-        return cls(encoder_of(loaded.network, facts.layer), decoder, loaded.preprocessing, provenance)
+        return cls(loaded.encoder, decoder, loaded.preprocessing, _hash_of(loaded.sha256, sha256(file)))
 
     @classmethod
     def reference(cls, vgg: str | os.PathLike[str], decoder: str | os.PathLike[str]) -> "AdaIN":
         """pytorch-AdaIN's own networks, from `vgg_normalised.pth` and `decoder.pth`; raises as `read_reference`."""
         networks = read_reference(vgg, decoder)
-        return cls(*networks, provenance=_hash_of(sha256(Path(vgg)), sha256(Path(decoder))), layer="relu4_1")
+        return cls(*networks, provenance=_hash_of(sha256(Path(vgg)), sha256(Path(decoder))))
 
     def encode(self, styles: Images) -> Codes:
         """Means and deviations, (N, 2C); see `Stylizer.encode`."""
@@ -102,25 +106,39 @@ class AdaIN(Stylizer):
     def features(self, images: Images) -> Features:
         """The activation that is decoded."""
         x = images if self.preprocessing is None else self.preprocessing.normalize(images)
-        return self.encoder.activations(x, (self.layer,))[self.layer]
+        return self.encoder(x)
 
 
-def load_encoder(source: str) -> Loaded:
-    """The VGG that a decoder is trained for, without its classifier: a name of the catalog, or a file.
+class LoadedEncoder(NamedTuple):
+    """The start of a VGG, and where it comes from."""
+
+    encoder: Encoder
+    preprocessing: Preprocessing | None
+    """How it wants its images; None if it takes RGB in [0, 1]."""
+    source: str
+    sha256: str
+    """Of the file."""
+
+    def facts(self, width: float) -> DecoderFacts:
+        """What the file of a decoder of this width says of it."""
+        return DecoderFacts(self.source, self.sha256, self.encoder.depth, self.encoder.names[-1], width)
+
+
+def load_encoder(source: str, layer: str) -> LoadedEncoder:
+    """The VGG that a decoder mirrors, up to `layer`: a name of the catalog, a file, or pytorch-AdaIN's.
 
     Raises:
-        InputError: neither of these, or not a network without batch normalization that can be loaded.
+        InputError: none of these, a network that is not a VGG without batch normalization, or no such layer.
     """
     if source in CATALOG:
-        return load(source, trunk_only=True)
-    if not Path(source).is_file():
+        loaded = load(source, trunk_only=True)
+    elif not Path(source).is_file():
         raise InputError(f"the encoder {source!r} is neither a file nor a name of the catalog: {', '.join(CATALOG)}")
-    return load(None, weights=source, trunk_only=True)
-
-
-def facts_for(loaded: Loaded, source: str, layer: str, width: float) -> DecoderFacts:
-    """What the file of a decoder for this encoder says of it."""
-    return DecoderFacts(source, loaded.sha256, loaded.network.depth, layer, width)
+    elif is_reference_encoder(source):
+        return LoadedEncoder(read_reference_encoder(source, layer), None, source, sha256(Path(source)))
+    else:
+        loaded = load(None, weights=source, trunk_only=True)
+    return LoadedEncoder(encoder_of(loaded.network, layer), loaded.preprocessing, source, loaded.sha256)
 
 
 def _hash_of(*hashes: str) -> str:

@@ -8,10 +8,8 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -119,22 +117,44 @@ def read_reference(vgg: str | os.PathLike[str], decoder: str | os.PathLike[str])
     Raises:
         InputError: a missing or damaged file; one in place of the other; arrays of other names or shapes, all listed.
     """
-    networks = (
-        nnx.eval_shape(lambda: Encoder(19, "relu5_4", rgb=True, rngs=nnx.Rngs(0))),
-        nnx.eval_shape(lambda: Decoder(19, "relu4_1", rngs=nnx.Rngs(0))),
-    )
-    kinds = [("--vgg", "the encoder vgg_normalised.pth"), ("--decoder", "decoder.pth")]
-    names = [{f"{index}.{array}" for index in each.layers for array in ("weight", "bias")} for each in networks]
-    for number, path in enumerate((vgg, decoder)):
-        arrays, (flag, wanted) = read_arrays(path), kinds[number]
-        if set(arrays) == names[1 - number]:
-            other_flag, other = kinds[1 - number]
-            raise InputError(
-                f"{flag} {path} holds {other} of pytorch-AdaIN; {flag} takes {wanted}, and this file belongs to"
-                f" {other_flag}"
-            )
-        assign(networks[number], _floats(arrays), table=table(networks[number]), source=f"the weights {path}")
-    return networks
+    arrays = read_arrays(decoder)
+    if arrays.keys() == _keys(_reference_encoder()):
+        raise InputError(
+            f"--decoder {decoder} holds the encoder of pytorch-AdaIN, vgg_normalised.pth: give it as --vgg, and"
+            " decoder.pth as --decoder"
+        )
+    network = nnx.eval_shape(lambda: Decoder(19, "relu4_1", rngs=nnx.Rngs(0)))
+    assign(network, _floats(arrays), table=table(network), source=f"the weights {decoder}")
+    return read_reference_encoder(vgg), network
+
+
+def read_reference_encoder(vgg: str | os.PathLike[str], layer: str = "relu4_1") -> Encoder:
+    """pytorch-AdaIN's encoder up to `layer`, from `vgg_normalised.pth`, which has all of VGG19's convolutions.
+
+    Raises:
+        InputError: as `read_reference`.
+    """
+    arrays, network = read_arrays(vgg), _reference_encoder()
+    if arrays.keys() == _keys(nnx.eval_shape(lambda: Decoder(19, "relu4_1", rngs=nnx.Rngs(0)))):
+        raise InputError(
+            f"--vgg {vgg} holds a decoder of pytorch-AdaIN: give it as --decoder, and the encoder vgg_normalised.pth as"
+            " --vgg"
+        )
+    assign(network, _floats(arrays), table=table(network), source=f"the weights {vgg}")
+    return _start(network, nnx.eval_shape(lambda: Encoder(19, layer, rgb=True, rngs=nnx.Rngs(0))))
+
+
+def is_reference_encoder(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has the names of pytorch-AdaIN's encoder; raises as `read_arrays`."""
+    return read_arrays(path).keys() == _keys(_reference_encoder())
+
+
+def _reference_encoder() -> Encoder:
+    return nnx.eval_shape(lambda: Encoder(19, "relu5_4", rgb=True, rngs=nnx.Rngs(0)))
+
+
+def _keys(network: Encoder | Decoder) -> set[str]:
+    return {f"{index}.{array}" for index in network.layers for array in ("weight", "bias")}
 
 
 def encoder_of(network: Any, layer: str) -> Encoder:
@@ -149,7 +169,11 @@ def encoder_of(network: Any, layer: str) -> Encoder:
             f"the encoder is {network.architecture}; a decoder can mirror a VGG without batch normalization only, such"
             f" as {', '.join(name for name, entry in CATALOG.items() if entry.architecture in ('vgg16', 'vgg19'))}"
         )
-    encoder = nnx.eval_shape(lambda: Encoder(depth, layer, rngs=nnx.Rngs(0)))
+    return _start(network, nnx.eval_shape(lambda: Encoder(depth, layer, rngs=nnx.Rngs(0))))
+
+
+def _start(network: Any, encoder: Encoder) -> Encoder:
+    """Fill `encoder` with the weights that `network` has by the same names."""
     state = nnx.state(encoder, nnx.Param)
     given = dict(nnx.to_flat_state(nnx.state(network, nnx.Param)))
     for path, variable in nnx.to_flat_state(state):

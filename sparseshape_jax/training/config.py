@@ -60,14 +60,17 @@ class ScheduleConfig:
         InputError: a number out of range, or steps without milestones.
     """
 
-    kind: Literal["cosine", "step", "constant"] = "cosine"
-    """A half cosine from the highest rate down to final_factor; steps by gamma at milestones; or constant."""
+    kind: Literal["cosine", "step", "inverse", "constant"] = "cosine"
+    """A half cosine from the highest rate down to final_factor; steps by gamma at milestones; the highest rate divided
+    by 1 + decay·step; or constant."""
     warmup_epochs: float = 0.0
     """Epochs in which the rate rises linearly from 0."""
     milestones: tuple[float, ...] = ()
     """Epochs at which "step" multiplies the rate by gamma."""
     gamma: float = 0.1
     """Factor of "step"."""
+    decay: float = 0.0
+    """How fast "inverse" falls."""
     final_factor: float = 0.0
     """Where "cosine" ends, as a share of the highest rate."""
     per_epoch: bool = False
@@ -75,6 +78,7 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         check_ranges("schedule.", self, warmup_epochs=(0, math.inf), gamma=(0, 1), final_factor=(0, 1))
+        check_ranges("schedule.", self, decay=(0, math.inf))
         if self.kind == "step" and not self.milestones:
             raise InputError("schedule.kind is step without milestones; give epochs: --schedule.milestones [30,60]")
 

@@ -7,18 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import load_file
+from support.packages import require_package
 
 from sparseshape_jax.adain.losses import content_loss, style_loss
 from sparseshape_jax.models.adain import Decoder, ReflectionConv, enlarge, pool
 from sparseshape_jax.stylize.adain import AdaIN
 from sparseshape_jax.stylize.decoder_files import encoder_of, read_reference, table
 from sparseshape_jax.stylize.statistics import adain, channel_statistics, with_statistics
+from sparseshape_jax.training.config import ScheduleConfig
+from sparseshape_jax.training.schedules import learning_rate
 from sparseshape_jax.weights import torch_format
 from sparseshape_jax.weights.assign import assign, export
 from sparseshape_jax.weights.load import load
 from sparseshape_jax.weights.read import read_arrays
-from support.packages import require_package
 
 STYLES = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 
@@ -77,6 +78,12 @@ def test_losses(golden):
     close(content_loss(generated, target), golden["loss.content"])
     close(content_loss(generated, target, 2.0), golden["loss.content"] / 4)
     close(style_loss({"a": generated}, {"a": channel_statistics(target)}, {"a": 2.0}), golden["loss.style"] / 4)
+
+
+def test_schedule(golden):
+    rate = learning_rate(ScheduleConfig("inverse", decay=5e-5), 1e-4, 160, 1000)
+    ours = [float(rate(step)) for step in golden["schedule.iterations"]]
+    np.testing.assert_allclose(ours, golden["schedule.lr"], rtol=1e-5)
 
 
 def drawn(keys: list, base: int) -> dict[str, np.ndarray]:
