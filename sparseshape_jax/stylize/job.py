@@ -6,7 +6,7 @@ files of the same name do not overwrite each other.
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -76,7 +76,9 @@ def run(config: StylizeConfig) -> list[Row]:
     failed = {contents.key(pair.content): reason for pair, reason in failures.items()}
     lines = [{"path": path, "reason": failed[path]} for path in sorted(failed)]
     output.write_csv(folder / FAILED, ("path", "reason"), lines)
-    figures = draw_sheet(restyler, results.figures, [pair for pair in plan if pair not in failures][:SHOWN])
+    figures = [results.figures / f"{SHEET}{suffix}" for suffix in (".png", ".pdf")]
+    if missing or not all(path.exists() for path in figures):
+        figures = draw_sheet(restyler, results.figures, [pair for pair in plan if pair not in failures][:SHOWN])
     results.add(row | {"files": len(plan) - len(failures), "failed": len(failed)}, found)
     rows = results.finish(figures)
     print(f"{folder}: {len(plan) - len(failures)} images, {len(missing) - len(failures)} of them new")
@@ -172,10 +174,10 @@ def _write_manifest(config: StylizeConfig, folder: Path, contents: Images, style
         output.write_csv(folder / MANIFEST, COLUMNS, [found for found in pool.map(line, plan) if found is not None])
 
 
-def draw_sheet(restyler: Restyler, folder: Path, pairs: Iterable[Pair]) -> list[Path]:
+def draw_sheet(restyler: Restyler, folder: Path, pairs: Sequence[Pair]) -> list[Path]:
     """Draw the first results: photograph, style, and the photograph at three strengths."""
     rows = []
-    for pair in pairs:
+    for pair in tqdm(pairs, unit="row", desc="sheet", disable=not pairs):
         if not restyler.config.preserve_color:
             restyler.encode([pair.style])
         content = restyler.content(pair.content)

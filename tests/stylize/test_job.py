@@ -215,6 +215,7 @@ def test_pixels_of_every_kind_are_read(run, styles, tmp_path):
 
 
 @pytest.mark.usefixtures("_no_sheet")
+@pytest.mark.filterwarnings("always")
 def test_a_style_of_one_color_is_mentioned(run, photos, tmp_path):
     Image.new("RGB", (16, 16), "gray").save(tmp_path / "gray.png")
     flags = ("--style_size", 16, "--out", tmp_path / "out")
@@ -227,7 +228,7 @@ def test_a_style_of_one_color_is_mentioned(run, photos, tmp_path):
     ("flags", "message"),
     [
         (("--alpha", 1.5), "alpha is 1.5; it must be from 0"),
-        (("--alpha", "nan"), "alpha is nan; it must be from 0"),
+        (("--alpha", ".nan"), "alpha is nan; it must be from 0"),
         (("--styles_per_image", 4), "styles_per_image is 4, but there are 3 styles"),
         (("--styles_per_image", 0), "styles_per_image is 0"),
         (("--out", "{photos}/out"), "is inside"),
