@@ -16,14 +16,17 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.models.layers import HE_NORMAL, max_pool
+from sparseshape_jax.models.layers import max_pool
 from sparseshape_jax.models.network import Network, Operator, Steps
 from sparseshape_jax.models.vgg import CONVOLUTIONS, FEATURES
 
 ENCODER_INDICES = (0, 2, 5, 9, 12, 16, 19, 22, 25, 29, 32, 35, 38, 42, 45, 48, 51)
 """Where the convolutions are in pytorch-AdaIN's encoder, counted with paddings, activations and pools."""
 
-ReflectionConv = partial(nnx.Conv, kernel_size=(3, 3), padding="REFLECT", kernel_init=HE_NORMAL)
+TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""torch's default for kernels, from which pytorch-AdaIN's decoder starts. It keeps the first images near 0."""
+
+ReflectionConv = partial(nnx.Conv, kernel_size=(3, 3), padding="REFLECT", kernel_init=TORCH_UNIFORM)
 """A 3×3 convolution after reflection padding: torch's `ReflectionPad2d(1)` and `Conv2d(…, 3)`. Maps need 2×2 pixels."""
 
 pool: Operator = partial(max_pool, window=2, stride=2, ceil_mode=True)
