@@ -186,6 +186,8 @@ def _filled(array: np.ndarray, length: int) -> np.ndarray:
 
 def _in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """The function's results in order, computed a little ahead by threads."""
+    if not items:
+        return iter(())
     threads = os.cpu_count() or 1
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
     return iter(grain.MapDataset.source(items).map(function).to_iter_dataset(options))

@@ -65,9 +65,8 @@ def run(config: StylizeConfig) -> list[Row]:
     missing = [pair for pair in plan if not (folder / plan[pair]).exists()]
     found = _fingerprint(config, stylizer, styles)
     _refuse_other_settings(folder, found, len(missing) < len(plan))
-    if not config.preserve_color:
-        for name in restyler.encode(sorted({pair.style for pair in missing})):
-            warnings.warn(f"the style {name} is of one color, so it has no texture to give", stacklevel=2)
+    for name in restyler.encode(sorted({pair.style for pair in missing})):  # before anything is written
+        warnings.warn(f"the style {name} is of one color, so it has no texture to give", stacklevel=2)
     results = Results(folder, "synthesize stylize", config, identity=())
     row = {name: getattr(config, name) for name in ("content", "style", "stylizer", "alpha", "seed")}
     results.add(row | {"files": 0, "failed": 0}, found)  # before the images: it says how they are made
@@ -178,8 +177,7 @@ def draw_sheet(restyler: Restyler, folder: Path, pairs: Sequence[Pair]) -> list[
     """Draw the first results: photograph, style, and the photograph at three strengths."""
     rows = []
     for pair in tqdm(pairs, unit="row", desc="sheet", disable=not pairs):
-        if not restyler.config.preserve_color:
-            restyler.encode([pair.style])
+        restyler.encode([pair.style])
         content = restyler.content(pair.content)
         rows.append([content, restyler.style(pair.style)])
         rows[-1] += [restyler.at(alpha, content, pair.style) for alpha in STRENGTHS]
