@@ -2,6 +2,7 @@
 
 from sparseshape_jax.cli import Job, main
 from sparseshape_jax.stimuli.config import BandSetsConfig, StimuliConfig
+from sparseshape_jax.stylize.config import StylesConfig, StylizeConfig
 from sparseshape_jax.synthesis.config import FigureConfig, ReconstructConfig, TextureConfig
 
 JOBS = {
@@ -29,6 +30,16 @@ JOBS = {
         BandSetsConfig,
         "sparseshape_jax.stimuli.band_sets:run",
         examples="synthesize.py band-sets --out syn",
+    ),
+    "stylize": Job(
+        StylizeConfig,
+        "sparseshape_jax.stylize.job:run",
+        examples="synthesize.py stylize --content photos --out stylized",
+    ),
+    "styles": Job(
+        StylesConfig,
+        "sparseshape_jax.stylize.write_styles:run",
+        examples="synthesize.py styles --count 24 --out my-styles",
     ),
 }
 

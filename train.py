@@ -1,5 +1,6 @@
-"""Train networks with Top-K inside."""
+"""Train networks: classifiers with Top-K inside, and decoders that restyle photographs."""
 
+from sparseshape_jax.adain.config import TrainAdaINConfig
 from sparseshape_jax.classifier.config import TrainClassifierConfig
 from sparseshape_jax.cli import Job, main
 
@@ -8,6 +9,11 @@ JOBS = {
         TrainClassifierConfig,
         "sparseshape_jax.classifier.job:run",
         examples="train.py classifier --config configs/classifier/tiny.yaml --data.path cifar10",
+    ),
+    "adain": Job(
+        TrainAdaINConfig,
+        "sparseshape_jax.adain.job:run",
+        examples="train.py adain --config configs/adain/small.yaml --content photos --style paintings",
     ),
 }
 

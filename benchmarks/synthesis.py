@@ -77,7 +77,7 @@ class Ours:
         tasks = self.tasks(count, steps)
         with tempfile.TemporaryDirectory() as folder, tqdm(disable=True) as progress:
             out = Path(folder)
-            made = Batch(tasks, self.runner, self.config.start).make(out, out / ".state.npz", progress)
+            made = Batch(tasks, self.runner).make(out, out / ".state.npz", progress)
             for task, (image, _) in zip(tasks, made, strict=True):
                 output.write_image(out / task.file, image)
 

@@ -15,8 +15,8 @@ FLOORS = (
     {"top_k", "models", "observers"},
     {"data", "predictor", "weights", "results", "figures", "relevance", "frequency"},
     {"stimuli", "report", "fid"},
-    {"evaluation", "synthesis", "training"},
-    {"classifier"},
+    {"evaluation", "synthesis", "training", "stylize"},
+    {"classifier", "adain"},
 )
 APART = {"evaluation", "synthesis", "training"}
 INSIDE_FUNCTIONS = {

@@ -7,18 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from PIL import Image
 from tqdm import tqdm
 
 from sparseshape_jax import output, parallel
-from sparseshape_jax.synthesis import pixels
-from sparseshape_jax.synthesis.config import Start
 from sparseshape_jax.synthesis.optimize.minimize import Minimum, Run
 from sparseshape_jax.synthesis.runner import BatchProblem, Runner
 from sparseshape_jax.synthesis.state import State
-from sparseshape_jax.synthesis.targets import resize_to, shrink
-from sparseshape_jax.synthesis.task import SynthesisTask
+from sparseshape_jax.synthesis.targets import resize_to
+from sparseshape_jax.synthesis.task import Task
 
 SAVED_EVERY = 25
 """Evaluations between saved states."""
@@ -30,14 +27,11 @@ class Batch:
     Args:
         tasks: what to make.
         runner: of their objective.
-        start: where images start from: an image (h, w, 3) in [0, 1], or a kind of noise, drawn from each task's seed.
         snapshots: evaluations between snapshots; 0 for none.
     """
 
-    def __init__(
-        self, tasks: Sequence[SynthesisTask], runner: Runner, start: np.ndarray | Start, snapshots: int = 0
-    ) -> None:
-        self.tasks, self.runner, self.start, self.snapshots = tasks, runner, start, snapshots
+    def __init__(self, tasks: Sequence[Task], runner: Runner, snapshots: int = 0) -> None:
+        self.tasks, self.runner, self.snapshots = tasks, runner, snapshots
 
     def make(self, folder: Path, state_file: Path, progress: "tqdm[Any]") -> list[tuple[np.ndarray, dict[str, Any]]]:
         """Make the images, resuming from `state_file` if it is there.
@@ -82,18 +76,14 @@ class Batch:
 
     def _problem(self, state: State) -> BatchProblem:
         """The problem at the octave that `state` has reached."""
-        factor = 2 ** (self.tasks[0].octaves - 1 - state.octave)
-        targets = np.stack([shrink(task.target, factor) for task in self.tasks])
-        starts = self._starts(state, targets.shape[1:3], factor)
-        keep = [task.top_k.keep for task in self.tasks]
-        return self.runner.problem({"image": targets}, starts, keep, scale=state.scale)
-
-    def _starts(self, state: State, shape: tuple[int, int], factor: int) -> Float[np.ndarray, "n h w 3"]:
-        if state.images is not None:
-            return np.stack([resize_to(image, shape) for image in state.images])
-        if isinstance(self.start, np.ndarray):
-            return np.stack([shrink(self.start, factor)] * len(self.tasks))
-        return np.stack([pixels.starting_image(shape, self.start, task.seed) for task in self.tasks])
+        each = [task.sources(state.octave) for task in self.tasks]
+        sources = {name: np.stack([found[name] for found in each]) for name in each[0]}
+        if state.images is None:
+            starts = np.stack([task.start(state.octave) for task in self.tasks])
+        else:
+            height, width, _ = next(iter(each[0].values())).shape
+            starts = np.stack([resize_to(image, (height, width)) for image in state.images])
+        return self.runner.problem(sources, starts, [task.keep for task in self.tasks], scale=state.scale)
 
     def _minimize(
         self, problem: BatchProblem, state: State, folder: Path, state_file: Path, progress: "tqdm[Any]"
@@ -128,7 +118,7 @@ class Batch:
         return result
 
 
-def _snapshots(folder: Path, task: SynthesisTask) -> Path:
+def _snapshots(folder: Path, task: Task) -> Path:
     return folder / "snapshots" / task.stem
 
 

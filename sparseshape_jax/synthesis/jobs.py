@@ -108,6 +108,7 @@ def make(tasks: Sequence[SynthesisTask], config: AnyConfig, job: str) -> Results
     start_image = read_pixels(Path(config.start_image), config.size) if config.start_image else None
     _check_sizes(tasks, loaded.network, layers)
     _check_proportions(tasks, config.start_image, start_image)
+    tasks = [replace(task, begin=config.start if start_image is None else start_image) for task in tasks]
 
     results = Results(config.out, f"synthesize {job}", config, identity=("file",))
     for row in results.rows:
@@ -128,8 +129,7 @@ def make(tasks: Sequence[SynthesisTask], config: AnyConfig, job: str) -> Results
             if objective not in runners:
                 runners[objective] = _runner(config, loaded, objective)
             state_file = results.state_file(*(prints[task.file] for task in batch))
-            start = config.start if start_image is None else start_image
-            made = Batch(batch, runners[objective], start, config.snapshots).make(results.folder, state_file, progress)
+            made = Batch(batch, runners[objective], config.snapshots).make(results.folder, state_file, progress)
             rows = []
             for task, (image, account) in zip(batch, made, strict=True):
                 if config.match_histogram and np.isfinite(image).all():

@@ -8,7 +8,7 @@ matrix is divided by C·H·W, every layer's squared differences are summed and m
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,26 @@ REFERENCE_SCALE = 1e9 / 4
 
 KEEPS: tuple[Keep, ...] = get_args(Keep)
 """Each image's keep is passed as its index here, so that one program serves all three."""
+
+
+class AnyTerm(Protocol):
+    """What an image must match at one activation. Terms are hashable: they are part of a program."""
+
+    @property
+    def activation(self) -> str:
+        """The name of the activation."""
+
+    @property
+    def source(self) -> str:
+        """The name of the image that the target comes from."""
+
+    def target(self, activation: Float[Array, "n h w c"], top_k: TopK, keep: Int[Array, " n"], /) -> Any:
+        """What is wanted, from the source's activation: arrays with the batch as leading axis."""
+
+    def loss(
+        self, activation: Float[Array, "n h w c"], target: Any, top_k: TopK, keep: Int[Array, " n"], /
+    ) -> Float[Array, " n"]:
+        """Each image's loss."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +86,7 @@ class Objective:
     used.
     """
 
-    terms: tuple[Term, ...]
+    terms: tuple[AnyTerm, ...]
     top_k: TopK
 
     @property
@@ -81,7 +101,7 @@ class Objective:
 
     def targets(
         self, network: Network, sources: Mapping[str, Float[Array, "n h w 3"]], keep: Int[Array, " n"]
-    ) -> list[Array]:
+    ) -> list[Any]:
         """Each term's target.
 
         Args:
@@ -98,7 +118,7 @@ class Objective:
         return [term.target(activations[term.source][term.activation], self.top_k, keep) for term in self.terms]
 
     def term_losses(
-        self, network: Network, images: Float[Array, "n h w 3"], targets: Sequence[Array], keep: Int[Array, " n"]
+        self, network: Network, images: Float[Array, "n h w 3"], targets: Sequence[Any], keep: Int[Array, " n"]
     ) -> Float[Array, "n terms"]:
         """Each image's loss by term, in the reference's units."""
         activations = network.activations(images, self.activations)
@@ -109,7 +129,7 @@ class Objective:
         return jnp.stack(losses, axis=1)
 
     def losses(
-        self, network: Network, images: Float[Array, "n h w 3"], targets: Sequence[Array], keep: Int[Array, " n"]
+        self, network: Network, images: Float[Array, "n h w 3"], targets: Sequence[Any], keep: Int[Array, " n"]
     ) -> Float[Array, " n"]:
         """Each image's loss, the sum over its terms, in the reference's units."""
         return jnp.sum(self.term_losses(network, images, targets, keep), axis=1)
@@ -152,6 +172,24 @@ def total_variation(images: Float[Array, "n h w c"]) -> Float[Array, " n"]:
     """The mean squared difference between neighboring pixels, horizontally plus vertically (images in [0, 1])."""
     vertical, horizontal = jnp.diff(images, axis=1), jnp.diff(images, axis=2)
     return jnp.mean(vertical**2, axis=(1, 2, 3)) + jnp.mean(horizontal**2, axis=(1, 2, 3))
+
+
+def nine_point_variation(images: Float[Array, "n h w c"]) -> Float[Array, " n"]:
+    """Like `total_variation`, but with the diagonals, so that no direction is favored (images in [0, 1]).
+
+    A third of the mean squared difference to the neighbor below and to the one at the right, and a twelfth of it along
+    both diagonals, times 2; pixels at the edge are repeated. Source: style-transfer-pytorch (Crowson 2021), `TVLoss`.
+    """
+    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    inner, below, right = padded[:, 1:-1, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, 2:]
+    falling = padded[:, 1:, 1:] - padded[:, :-1, :-1]
+    rising = padded[:, 1:, :-1] - padded[:, :-1, 1:]
+
+    def mean_square(differences: Array) -> Array:
+        return jnp.mean(differences**2, axis=(1, 2, 3))
+
+    straight = mean_square(below - inner) + mean_square(right - inner)
+    return 2 * (straight / 3 + (mean_square(falling) + mean_square(rising)) / 12)
 
 
 def per_image_value_and_grad(losses: Callable[..., Float[Array, " n"]]) -> Callable[..., tuple[Array, Array]]:

@@ -50,7 +50,8 @@ class Runner:
         objective: what images must match.
         parameterization: from the optimizer's params to pixels.
         optimizer: `lbfgs(...)` or `adam(...)`.
-        smoothness: weight of the total variation, in units of the starting loss.
+        smoothness: weight of `variation`, in units of the starting loss.
+        variation: what is not smooth in RGB images (N, h, w, 3) in [0, 1].
 
     Raises:
         InputError: the objective names an activation that the network does not have.
@@ -65,6 +66,7 @@ class Runner:
         optimizer: optax.GradientTransformationExtraArgs,
         *,
         smoothness: float = 0.0,
+        variation: Callable[[Float[Array, "n h w 3"]], Float[Array, " n"]] = total_variation,
     ) -> None:
         network.check_names(objective.activations)
         self.preprocessing, self.parameterization = preprocessing, parameterization
@@ -82,7 +84,7 @@ class Runner:
             constant = nnx.merge(graphdef, constants, copy=True)
             loss = objective.losses(constant, images, per_image["targets"], per_image["keep"]) / per_image["scale"]
             if smoothness:
-                loss += smoothness * total_variation(preprocessing.denormalize(images))
+                loss += smoothness * variation(preprocessing.denormalize(images))
             return loss
 
         value_and_grad = per_image_value_and_grad(losses)

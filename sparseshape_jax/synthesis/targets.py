@@ -1,6 +1,7 @@
 """Images to match: reading them, and resizing between octaves. All are (h, w, 3) float32 in [0, 1]."""
 
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,20 @@ def shrink(image: Float[np.ndarray, "h w 3"], factor: int) -> Float[np.ndarray, 
 def resize_to(image: Float[np.ndarray, "h w 3"], shape: tuple[int, int]) -> Float[np.ndarray, "a b 3"]:
     """Resize to (height, width), bicubic, antialiased."""
     return np.asarray(np.clip(resize(image, shape, order=3, anti_aliasing=True), 0, 1), np.float32)
+
+
+def scales(low: int, high: int) -> tuple[int, ...]:
+    """Sides from at least `low` to `high`, each about √2 times the one before.
+
+    Source: style-transfer-pytorch (Crowson 2021), `gen_scales`.
+    """
+    sides = {high}
+    for step in count(1):
+        side = round(high / 2 ** (step / 2))
+        if side < low:
+            break
+        sides.add(side)
+    return tuple(sorted(sides))
 
 
 def match_histogram(image: Float[np.ndarray, "h w 3"], target: Float[np.ndarray, "h w 3"]) -> np.ndarray:

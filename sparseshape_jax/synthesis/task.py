@@ -3,13 +3,46 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
-from sparseshape_jax.synthesis.config import Kind
+from sparseshape_jax.synthesis import pixels
+from sparseshape_jax.synthesis.config import Kind, Start
+from sparseshape_jax.synthesis.targets import shrink
+from sparseshape_jax.top_k.options import Keep
 from sparseshape_jax.top_k.spec import TopK
+
+
+class Task(Protocol):
+    """One image to make, from coarse to fine. An octave is one of the sizes that it goes through, from 0."""
+
+    @property
+    def name(self) -> str:
+        """What the progress bar calls it."""
+
+    @property
+    def stem(self) -> str:
+        """The result's file name, without its ending."""
+
+    @property
+    def keep(self) -> Keep:
+        """What Top-K keeps, if there is one."""
+
+    @property
+    def steps(self) -> int:
+        """Evaluations, at each octave."""
+
+    @property
+    def octaves(self) -> int:
+        """How many sizes there are."""
+
+    def sources(self, octave: int) -> dict[str, Float[np.ndarray, "h w 3"]]:
+        """The images that the objective's terms name, in [0, 1], all of one size."""
+
+    def start(self, octave: int) -> Float[np.ndarray, "h w 3"]:
+        """The image to start from, in [0, 1], if there is none from the octave before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +58,29 @@ class SynthesisTask:
     steps: int
     """Evaluations, at each octave."""
     octaves: int = 1
-    """Sizes to go through."""
+    """Sizes to go through, each twice the one before."""
+    begin: Float[np.ndarray, "h w 3"] | Start = "flat"
+    """An image of the target's size, in [0, 1], or a kind of noise, drawn from `seed`."""
+
+    @property
+    def keep(self) -> Keep:
+        """What Top-K keeps."""
+        return self.top_k.keep
+
+    def sources(self, octave: int) -> dict[str, Float[np.ndarray, "h w 3"]]:
+        """The target."""
+        return {"image": shrink(self.target, self._factor(octave))}
+
+    def start(self, octave: int) -> Float[np.ndarray, "h w 3"]:
+        """The image or noise to start from."""
+        factor = self._factor(octave)
+        if isinstance(self.begin, np.ndarray):
+            return shrink(self.begin, factor)
+        height, width, _ = self.target.shape
+        return pixels.starting_image((height // factor, width // factor), self.begin, self.seed)
+
+    def _factor(self, octave: int) -> int:
+        return 2 ** (self.octaves - 1 - octave)
 
     @property
     def stem(self) -> str:

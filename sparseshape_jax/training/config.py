@@ -60,9 +60,10 @@ class ScheduleConfig:
         InputError: a number out of range, or steps without milestones.
     """
 
-    kind: Literal["cosine", "step", "constant", "plateau"] = "cosine"
-    """A half cosine from the highest rate down to final_factor; steps by gamma at milestones; constant; or plateau:
-    multiplied by factor whenever the loss on val has not improved for more than patience epochs."""
+    kind: Literal["cosine", "step", "inverse", "constant", "plateau"] = "cosine"
+    """A half cosine from the highest rate down to final_factor; steps by gamma at milestones; the highest rate divided
+    by 1 + decay·step (inverse); constant; or plateau: multiplied by factor whenever the loss on val has not improved
+    for more than patience epochs."""
     warmup_epochs: float = 0.0
     """Epochs in which the rate rises linearly from 0."""
     milestones: tuple[float, ...] = ()
@@ -75,6 +76,8 @@ class ScheduleConfig:
     """How many epochs in a row without an improvement "plateau" lets pass."""
     threshold: float = 1e-4
     """What "plateau" counts as an improvement: a loss lower than the lowest so far by this share of it."""
+    decay: float = 0.0
+    """How fast "inverse" falls."""
     final_factor: float = 0.0
     """Where "cosine" ends, as a share of the highest rate."""
     per_epoch: bool = False
@@ -83,6 +86,7 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         check_ranges("schedule.", self, warmup_epochs=(0, math.inf), gamma=(0, 1), final_factor=(0, 1))
         check_ranges("schedule.", self, factor=(0, 1), patience=(0, 1_000_000), threshold=(0, 1))
+        check_ranges("schedule.", self, decay=(0, math.inf))
         if self.kind == "step" and not self.milestones:
             raise InputError("schedule.kind is step without milestones; give epochs: --schedule.milestones [30,60]")
 

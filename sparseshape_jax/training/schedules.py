@@ -14,8 +14,8 @@ def learning_rate(schedule: ScheduleConfig, highest: float, epochs: int, steps_p
     """The learning rate by step, counted from 0.
 
     After a linear warm-up whose first step already moves, "cosine" is torch's `CosineAnnealingLR` over the remaining
-    epochs, and "step" is its `MultiStepLR`. With `per_epoch` the rate is constant within each epoch, as theirs is. For
-    "plateau" it is the rate before any reduction, which `Plateau` keeps.
+    epochs, "step" is its `MultiStepLR`, and "inverse" is pytorch-AdaIN's. With `per_epoch` the rate is constant within
+    each epoch, as theirs is. For "plateau" it is the rate before any reduction, which `Plateau` keeps.
     """
     warmup = schedule.warmup_epochs
 
@@ -30,6 +30,8 @@ def learning_rate(schedule: ScheduleConfig, highest: float, epochs: int, steps_p
         elif schedule.kind == "step":
             passed = sum(jnp.where(at >= milestone, 1.0, 0.0) for milestone in schedule.milestones)
             factor = schedule.gamma**passed
+        elif schedule.kind == "inverse":
+            factor = 1 / (1 + schedule.decay * at * steps_per_epoch)
         if warmup:
             factor = jnp.where(epoch < warmup, (epoch + 1 / steps_per_epoch) / warmup, factor)
         return highest * factor

