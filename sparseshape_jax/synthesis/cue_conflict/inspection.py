@@ -84,7 +84,7 @@ def say(config: CueConflictConfig, inspected: Inspected, pairs: Sequence[Pair]) 
         )
     if objects := [source for source in inspected.styles if inspected.filled[source] < MOSTLY]:
         print(f"textures that do not fill the frame, but look like an object on a background: {_named(objects)}")
-    left = " and left out" if config.only_recognized else ""
+    left = " (left out)" if config.only_recognized else ""
     for what, sources in (("photographs", inspected.contents), ("textures", inspected.styles)):
         mistaken = [s for s in inspected.left_out if (s in inspected.filled) == (what == "textures")]
         if mistaken := inspected.mistaken(sources) + mistaken:

@@ -48,7 +48,7 @@ def paint() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def flags(small_weights, pictures) -> tuple[object, ...]:
+def common_flags(small_weights, pictures) -> tuple[object, ...]:
     """The job, and what the tests have in common, but for the output."""
     return (
         *("cue-conflict", "--content", pictures[0], "--style", pictures[1], "--weights", small_weights),
@@ -58,9 +58,9 @@ def flags(small_weights, pictures) -> tuple[object, ...]:
 
 
 @pytest.fixture
-def synthesize(capsys, flags) -> Callable[..., SimpleNamespace]:
+def synthesize(capsys, common_flags) -> Callable[..., SimpleNamespace]:
     run = command("synthesize.py", capsys)
-    return lambda *arguments: run(*flags, *arguments)
+    return lambda *arguments: run(*common_flags, *arguments)
 
 
 @pytest.fixture(scope="session")

@@ -148,7 +148,7 @@ def test_doubtful_pictures_are_named_and_left_out(synthesize, small_weights, mon
     monkeypatch.setattr(inspection, "recognized_as", two)
     done = synthesize("--out", tmp_path / "left", *check, "--only_recognized")
     assert done.status == 0
-    assert "photographs that judge does not recognize and left out: dog/0.png, elephant/0.png\n" in done.out
+    assert "photographs that judge does not recognize (left out): dog/0.png, elephant/0.png\n" in done.out
     assert {line["content"] for line in table(tmp_path / "left" / "plan.csv")} == {
         "cat/0.png",
         "cat/1.png",

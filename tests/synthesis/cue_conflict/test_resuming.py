@@ -52,18 +52,18 @@ def tree(out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL on this system")
-def test_killed_runs_resume(flags, whole, tmp_path):
+def test_killed_runs_resume(common_flags, whole, tmp_path):
     out = tmp_path / "out"
-    assert run(3, *flags, "--out", out) == -signal.SIGKILL
+    assert run(3, *common_flags, "--out", out) == -signal.SIGKILL
     assert 0 < len(files(out)) < len(files(whole))
-    assert run(9, *flags, "--out", out) == -signal.SIGKILL
-    assert run(10_000, *flags, "--out", out) == 0
+    assert run(9, *common_flags, "--out", out) == -signal.SIGKILL
+    assert run(10_000, *common_flags, "--out", out) == 0
     assert tree(out) == tree(whole)
     rows = [[{**row, "file": ""} for row in results(folder)["rows"]] for folder in (out, whole)]
     assert rows[0] == rows[1]
 
 
-def test_four_devices_make_the_same_set(flags, whole, tmp_path):
+def test_four_devices_make_the_same_set(common_flags, whole, tmp_path):
     out = tmp_path / "out"
-    assert run(10_000, *flags, "--out", out, XLA_FLAGS="--xla_force_host_platform_device_count=4") == 0
+    assert run(10_000, *common_flags, "--out", out, XLA_FLAGS="--xla_force_host_platform_device_count=4") == 0
     assert tree(out) == tree(whole)
