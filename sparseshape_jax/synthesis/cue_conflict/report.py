@@ -28,7 +28,8 @@ def finish(config: CueConflictConfig, results: Results, pairs: Sequence[Pair]) -
     output.write_csv(results.folder / "checks.csv", list(lines[0]), lines)
     drawn = _draw(config, results.figures, pairs)
     results.finish(drawn, flat=lambda row: _checks(row, config))
-    worst = {name: max(row["residuals"][name] for row in rows) for name in rows[0]["residuals"]}
+    found = {name: [row["residuals"][name] for row in rows] for name in rows[0]["residuals"]}
+    worst = {name: max(filter(_is_number, values), default=math.nan) for name, values in found.items()}
     print("largest residuals: " + ", ".join(f"{name} {value:.3f}" for name, value in worst.items()))
     if unfinished := [line["file"] for line in lines if not line["finished"]]:
         more = f" and {len(unfinished) - MOST_LISTED} more (checks.csv)" if len(unfinished) > MOST_LISTED else ""
@@ -48,11 +49,16 @@ def _checks(row: Row, config: CueConflictConfig) -> dict[str, Any]:
         "file": row["file"],
         "shape": row["shape"],
         "texture": row["texture"],
-        **{f"{name} residual": None if math.isnan(value) else round(value, 6) for name, value in found.items()},
-        "finished": all(value <= config.max_residual for value in lowest),
+        **{f"{name} residual": round(value, 6) if _is_number(value) else None for name, value in found.items()},
+        "finished": all(_is_number(value) and value <= config.max_residual for value in lowest),
         "status": row["status"],
         "sha256": row["sha256"],
     }
+
+
+def _is_number(value: float | None) -> bool:
+    """False for NaN, which is None when it has been read from a file."""
+    return value is not None and math.isfinite(value)
 
 
 def _draw(config: CueConflictConfig, folder: Path, pairs: Sequence[Pair]) -> list[Path]:

@@ -14,7 +14,8 @@ from support.commands import files, refused, results, table
 from support.images import noise
 
 from sparseshape_jax.stimuli.cue_conflict import CueConflict
-from sparseshape_jax.synthesis.cue_conflict import inspection
+from sparseshape_jax.synthesis.batch import Batch
+from sparseshape_jax.synthesis.cue_conflict import inspection, job
 from sparseshape_jax.weights.load import load
 
 pytestmark = pytest.mark.usefixtures("compiled_programs")
@@ -110,6 +111,21 @@ def test_unfinished_stimuli_are_listed(synthesize, tmp_path):
     assert done.status == 0
     assert re.search(r"unfinished, with a style residual above 1e-09: cue-conflict/\S+, cue-conflict/\S+;", done.out)
     assert {line["finished"] for line in table(tmp_path / "out" / "checks.csv")} == {"False"}
+
+
+def test_stimuli_that_are_not_finite_are_unfinished(synthesize, monkeypatch, tmp_path):
+    def broken(self, folder, state_file, progress):
+        account = {"evaluations": 1, "iterations": 0, "status": "non-finite"}
+        return [(np.full((32, 32, 3), np.nan), account) for _ in self.tasks]
+
+    monkeypatch.setattr(Batch, "make", broken)
+    monkeypatch.setattr(job, "residuals", lambda *_: lambda stimuli, *_: np.full((len(stimuli), 3), np.nan))
+    for _ in range(2):  # a rerun reads the rows from the file
+        done = synthesize("--out", tmp_path / "out", "--pairs", 1)
+        assert done.status == 0, done.err
+        assert "unfinished" in done.out
+        (line,) = table(tmp_path / "out" / "checks.csv")
+        assert (line["finished"], line["style relu1 residual"], line["status"]) == ("False", "", "non-finite")
 
 
 def test_the_plan_can_be_looked_at_first(synthesize, whole, tmp_path):
