@@ -72,6 +72,8 @@ def run(config: CueConflictConfig) -> list[Row]:
 
     where = out if parts == 1 else out / SHARDS / f"{number}-of-{parts}"
     results = Results(where, "synthesize cue-conflict", config, identity=("file",))
+    for folder in (where, results.figures):  # no other process writes there
+        _delete_partial(folder, "*")
     for row in results.rows:
         if not (out / row.get("file", "")).is_file():
             results.forget(row)
@@ -163,9 +165,14 @@ def _batches(pairs: Sequence[Pair], config: CueConflictConfig) -> Iterator[Seque
 
 
 def _write(path: Path, image: np.ndarray, size: int) -> None:
-    for stale in path.parent.glob(f".{path.stem}.*.partial{path.suffix}"):
-        stale.unlink()  # of a run that was killed
+    _delete_partial(path.parent, path.stem)
     output.write_image(path, image if len(image) == size else resize_to(image, (size, size)))
+
+
+def _delete_partial(folder: Path, stem: str) -> None:
+    """Delete what a run that was killed left half-written."""
+    for file in folder.glob(f".{stem}.*.partial*"):
+        file.unlink(missing_ok=True)
 
 
 def _measure(measure: Residuals, batch: Sequence[Pair], config: CueConflictConfig) -> np.ndarray:

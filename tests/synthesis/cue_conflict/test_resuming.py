@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures("compiled_programs")
 SCRIPT = """
 import os, runpy, signal, sys
 from dataclasses import replace
+from pathlib import Path
 from support.small_network import SMALL
 from sparseshape_jax import output
 from sparseshape_jax.cli import main
@@ -23,19 +24,20 @@ register("small", replace(SMALL, head=()))
 last, *arguments = sys.argv[1:]
 writes = 0
 
-def die(function):
-    def write(*args, **options):
-        global writes
-        writes += 1
-        if writes > int(last):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **options)
-    return write
+def dying(path):
+    global writes
+    writes += 1
+    path = Path(path)
+    if writes > int(last):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}").write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return replacing(path)
 
-output.replacing = die(output.replacing)
+replacing, output.replacing = output.replacing, dying
 raise SystemExit(main("", runpy.run_path("synthesize.py")["JOBS"], arguments))
 """
-"""The script, in a process that is killed when it has written so many files."""
+"""The script, in a process that is killed after so many files, in the middle of the next."""
 
 
 def run(last: int, *arguments: object, **environment: str) -> int:
