@@ -5,7 +5,7 @@
 # Command:   bash configs/frequency/synthetic.sh syn results/frequency/synthetic
 # Data:      made by the first line
 # Hardware:  two CPU cores; per network 40 s of training, 21,000 filtered images for the map, 4,000 for the bands
-# Result:    the second table of "Do Top-K networks use fewer frequency shortcuts?" in the README
+# Result:    the second table of "Do Top-K networks use fewer frequency shortcuts?" in docs/frequency.md
 #
 # What is done already is not done again, so a stopped run continues.
 set -eu

@@ -1,4 +1,4 @@
-"""The README's tables of frequency shortcuts, from what configs/frequency/natural.sh and synthetic.sh leave.
+"""The tables of docs/frequency.md, from what configs/frequency/natural.sh and synthetic.sh leave.
 
     python configs/frequency/tables.py natural results/frequency/natural
     python configs/frequency/tables.py synthetic results/frequency/synthetic
