@@ -1,4 +1,4 @@
-"""Killed runs, and runs on several devices: the set is the same."""
+"""Killed runs, and runs on several devices: the set is the same (for VGG16 on several devices, but for rounding)."""
 
 import os
 import signal
