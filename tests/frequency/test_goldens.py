@@ -9,6 +9,7 @@ from sparseshape_jax.evaluation.frequency.dfm import reference_loss
 from sparseshape_jax.evaluation.frequency.maps_file import Losses, by_class
 from sparseshape_jax.frequency.filtered import UNFILTERED, Filtered
 from sparseshape_jax.frequency.losses import show
+from sparseshape_jax.stimuli import frequency as sets
 
 TOPS = (1, 5, 10, 20)
 PATCHES = (1, 2, 4, 8)
@@ -167,7 +168,6 @@ def test_rates_of_the_reference_run(large, patch):
 @pytest.fixture(scope="module")
 def probe(synthetic):
     """The first ten test images of each class of Syn_3 are not stored, so the package's generator must make them."""
-    sets = pytest.importorskip("sparseshape_jax.stimuli.frequency", reason="the generator of the synthetic sets")
     chosen = [(label, index) for label in range(4) for index in range(10)]
     images = np.stack([sets.pixels(sets.image(3, label, "test", index)) for label, index in chosen])
     return synthetic | {
