@@ -49,7 +49,8 @@ def run(config: LocalGlobalConfig) -> list[Row]:
     """Measure, write the tables and figures to `config.out`, print the table, and return this run's rows.
 
     There is one row per observer (a network at one sparsity): observer, model, fraction, keep, top_k, data, n, images
-    (their fingerprint), probability and accuracy on intact images, and skipped.
+    (their fingerprint), probability of the true class and accuracy on intact images, the mean probability in each
+    condition over its variants (such as probability_scrambled_56), and skipped.
 
     Raises:
         InputError: bad data, model, weights, sizes or output folder, fewer than three images, or another job's or other
@@ -106,9 +107,14 @@ def _fingerprint(
 def _row(
     config: LocalGlobalConfig, classifier: Classifier, seen: Seen, pixels: str, skipped: Sequence[str]
 ) -> dict[str, Any]:
-    intact = {"probability": float(seen.probability()[:, 0].mean()), "accuracy": float(seen.correct[:, 0].mean())}
+    probability = seen.probability().mean(axis=0)
+    intact = {"probability": float(probability[0]), "accuracy": float(seen.correct[:, 0].mean())}
+    changed = {
+        f"probability_{name}_{size}": float(probability[seen.columns(name, size)].mean())
+        for name, size in dict.fromkeys((found.set, found.size) for found in seen.conditions[1:])
+    }
     entries = {"observer": seen.observer, **classifier.entries(), "data": config.data, "n": len(seen.pictures)}
-    return {**entries, "images": pixels, **intact, "skipped": list(skipped)}
+    return {**entries, "images": pixels, **intact, **changed, "skipped": list(skipped)}
 
 
 def _measure(

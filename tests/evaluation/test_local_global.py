@@ -75,6 +75,8 @@ def test_measures_every_image_in_every_condition(measure, tmp_path):
     own = [line for line in lines if (line["observer"], line["set"], line["size"]) == ("small", "scrambled", "8")]
     mean = np.mean([float(line["probability"]) for line in own])
     assert float(curves["small", "scrambled", "8", ""]["probability"]) == pytest.approx(mean)
+    row = next(row for row in rows(out) if row["observer"] == "small")
+    assert row["probability_scrambled_8"] == pytest.approx(mean)
     assert float(curves["small", "intact", "16", ""]["relative_probability"]) == 1
     tests = table(out / "tests.csv")
     assert {row["first"] for row in tests} == {"small"}
