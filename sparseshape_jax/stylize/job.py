@@ -70,6 +70,7 @@ def run(config: StylizeConfig) -> list[Row]:
     results = Results(folder, "synthesize stylize", config, identity=())
     row = {name: getattr(config, name) for name in ("content", "style", "stylizer", "alpha", "seed")}
     results.add(row | {"files": 0, "failed": 0}, found)  # before the images: it says how they are made
+    output.remove_leftovers(folder)
     failures = _make(restyler, plan, missing, folder, config.format)
     _write_manifest(config, folder, contents, styles, plan)
     failed = {contents.key(pair.content): reason for pair, reason in failures.items()}

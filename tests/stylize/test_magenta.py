@@ -50,17 +50,15 @@ def test_style_vectors_and_images(programs, golden, case):
 
 
 def test_sides_that_are_no_multiples_of_4_are_filled_up_by_reflection(magenta):
+    """With the smallest image."""
     rng = np.random.default_rng(0)
-    image, vector = rng.random((1, 18, 23, 3), np.float32), rng.standard_normal((1, 100), np.float32)
-    filled = np.pad(image, ((0, 0), (0, 2), (0, 1), (0, 0)), mode="reflect")
-    found = transform(magenta._transformer, image, vector)
+    image = rng.random((1, magenta.smallest + 2, magenta.smallest, 3), np.float32)
+    vector = rng.standard_normal((1, 100), np.float32)
+    filled = np.pad(image, ((0, 0), (0, 2), (0, 0), (0, 0)), mode="reflect")
+    program = jax.jit(lambda image, vector: transform(magenta._transformer, image, vector))
+    found = program(image, vector)
     assert found.shape == image.shape
-    np.testing.assert_allclose(found, transform(magenta._transformer, filled, vector)[:, :18, :23], atol=1e-5)
-
-
-def test_the_smallest_image(magenta):
-    image = np.random.default_rng(0).random((1, magenta.smallest, magenta.smallest, 3), np.float32)
-    assert np.isfinite(magenta(image, image)).all()
+    np.testing.assert_allclose(found, program(filled, vector)[:, : image.shape[1]], atol=1e-5)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -111,7 +111,7 @@ def test_convolutions_are_followed_through_their_inputs(write):
 
 def test_weights_that_are_computed_are_refused():
     graph = Graph((Node("Conv", ("x", "w"), ("y",)), Node("Mul", ("a", "b"), ("w",))), {})
-    with pytest.raises(InputError, match="computes w, which should be a constant"):
+    with pytest.raises(InputError, match=r"the convolution y cannot be read \(w should be a constant, and is computed"):
         convolutions(graph)
 
 
@@ -151,6 +151,19 @@ def test_stored_outside_and_strange_types(write):
 def test_no_file(tmp_path):
     with pytest.raises(InputError, match="there is no file"):
         read_onnx(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize(
+    ("node", "constants"),
+    [
+        (Node("Conv", ("x",), ("y",)), {}),
+        (Node("Conv", ("x", "w"), ("y",)), {"w": np.zeros((2, 3))}),
+        (Node("Conv", ("x", "w", "b"), ("y",)), {"w": np.zeros((2, 3, 1, 1)), "b": np.zeros(3)}),
+    ],
+)
+def test_convolutions_that_cannot_be(node, constants):
+    with pytest.raises(InputError, match="the convolution y cannot be read"):
+        convolutions(Graph((node,), constants))
 
 
 @given(st.integers(0, len(DATA) - 1), st.integers(0, 255))
