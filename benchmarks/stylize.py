@@ -189,7 +189,7 @@ def training(batch: int = 4, size: int = 64) -> dict[str, Callable[[], Any]]:
     features = np.asarray(found[0][LAYERS[-1]])
     weights = Weights(config.content_weight, config.style_weight, config.pixel_weight)
     optimizer = build_optimizer(config.optimizer, lambda _: config.optimizer.learning_rate)
-    stepper = DecoderStep(loaded, stylizer.decoder, LAYERS, dict.fromkeys(LAYERS, 1.0), weights, optimizer)
+    stepper = DecoderStep(loaded, stylizer.decoder, LAYERS, dict.fromkeys(LAYERS, 1.0), weights, (optimizer, optimizer))
     step = parallel.data_parallel(stepper.train(styles=True, pixels=False), donate=True)
     style = {}
     for name, x in found[1].items():

@@ -114,6 +114,9 @@ class TrainAdaINConfig:
     """adamw without weight decay is Adam."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """How the learning rate changes; its epochs are these."""
+    warmup: int = 100
+    """Steps at the start of each of the two parts in which the learning rate rises linearly. Without, the first steps
+    leave most of the decoder's units at 0 for good, and few colors with the others."""
     crops: CropsConfig = field(default_factory=CropsConfig)
     """The crops to train on."""
     sheet: SheetConfig = field(default_factory=SheetConfig)
@@ -133,6 +136,7 @@ class TrainAdaINConfig:
 
     def __post_init__(self) -> None:
         check_ranges("", self, width=(1 / 64, 4), pixel_steps=(0, 10**7), steps=(0, 10**7), epoch=(1, 10**6))
+        check_ranges("", self, warmup=(0, 10**6))
         check_ranges("", self, batch_size=(1, 4096), pixels_every=(0, 10**6), checkpoint_every=(0, 10**9))
         check_ranges("", self, content_weight=(0, math.inf), style_weight=(0, math.inf), pixel_weight=(0, math.inf))
         check_ranges("", self, seed=(0, 2**32 - 1))

@@ -49,7 +49,7 @@ class DecoderStep:
         style_layers: where styles are compared.
         scales: of each of these layers, and of the one that is decoded.
         weights: of the loss.
-        optimizer: from gradients to updates.
+        optimizers: from gradients to updates; of auto-encoding, and of steps with styles.
     """
 
     def __init__(
@@ -59,15 +59,23 @@ class DecoderStep:
         style_layers: tuple[str, ...],
         scales: Mapping[str, float],
         weights: Weights,
-        optimizer: optax.GradientTransformation,
+        optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
     ) -> None:
         self.loaded, self.layer, self.style_layers = loaded, loaded.encoder.names[-1], style_layers
-        self.scales, self.weights, self.optimizer = dict(scales), weights, optimizer
+        self.scales, self.weights, self.optimizers = dict(scales), weights, optimizers
         self._graphdef, self._first = nnx.split(decoder)
 
     def start(self) -> DecoderState:
         """The state before the first step."""
-        return DecoderState(jnp.zeros((), jnp.int32), self._first, self.optimizer.init(self._first))
+        return DecoderState(jnp.zeros((), jnp.int32), self._first, self.optimizers[0].init(self._first))
+
+    def begin_styles(self, state: DecoderState) -> DecoderState:
+        """The state before the first step with styles, with an optimizer that has seen nothing.
+
+        Gradients are then hundreds of times as large. Adam's averages of the small ones would let the first steps be
+        so large that units die, and colors with them.
+        """
+        return state._replace(optimizer=self.optimizers[1].init(state.params))
 
     def decoder(self, params: Any) -> Decoder:
         """The decoder with these weights, for features as they are: the first kernel is divided by the scale."""
@@ -114,7 +122,7 @@ class DecoderStep:
             gradient, metrics = jax.grad(loss_of, has_aux=True)(state.params, batch)
             gradient, metrics = lax.pmean((gradient, metrics), AXIS)
             with jax.numpy_dtype_promotion("standard"):  # optax raises a float to the power of an integer
-                updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
+                updates, optimizer = self.optimizers[styles].update(gradient, state.optimizer, state.params)
             params = optax.apply_updates(state.params, updates)
             return DecoderState(state.step + 1, params, optimizer), metrics | {"change": optax.tree.norm(updates)}
 

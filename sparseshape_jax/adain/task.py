@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 from tqdm import tqdm
 
@@ -64,7 +65,18 @@ class AdaINTask:
         self.scales = self._measured(content_pixels) if config.normalize else dict.fromkeys(self.style_layers, 1.0)
         self.kept_contents = self._keep_contents(content_pixels) if crops.contents else None
         self.kept_styles = self._keep_styles(self.styles.draw("style crops")) if crops.styles else None
-        self.rate = learning_rate(config.schedule, config.optimizer.learning_rate, config.epochs, config.epoch)
+        schedule = learning_rate(config.schedule, config.optimizer.learning_rate, config.epochs, config.epoch)
+
+        def rate(first: int) -> optax.Schedule:
+            """The learning rate of the part that begins at step `first`, by its own steps."""
+
+            def after(step: Any) -> Any:
+                rise = jnp.asarray(step + 1, jnp.float32) / max(config.warmup, 1)
+                return jnp.minimum(rise, 1.0) * schedule(step + first)
+
+            return after
+
+        self.rates = rate(0), rate(config.pixel_steps)
         decoder = nnx.jit(lambda: Decoder(encoder.depth, config.layer, config.width, rngs=nnx.Rngs(config.seed)))()
         self.stepper = DecoderStep(
             self.loaded,
@@ -72,7 +84,7 @@ class AdaINTask:
             self.style_layers,
             self.scales,
             Weights(config.content_weight, config.style_weight, config.pixel_weight),
-            build_optimizer(config.optimizer, self.rate),
+            (build_optimizer(config.optimizer, self.rates[0]), build_optimizer(config.optimizer, self.rates[1])),
         )
         self.sheet = Sheet(config, self.stepper)
         self._steps: dict[tuple[bool, bool], Any] = {}
@@ -100,6 +112,8 @@ class AdaINTask:
         """One step; as an auto-encoder, with styles, and with both, it is one compiled program each."""
         config = self.config
         styled = step - config.pixel_steps
+        if styled == 0:
+            state = parallel.replicate(self.stepper.begin_styles(parallel.unreplicate(state)))
         kind = (styled >= 0, styled < 0 or (config.pixels_every > 0 and styled % config.pixels_every == 0))
         if kind not in self._steps:
             function = self.stepper.train(styles=kind[0], pixels=kind[1])
@@ -117,7 +131,8 @@ class AdaINTask:
         share = self.config.pixels_every if styled else 1
         means = {name: epoch.means[name] * (share if name == "pixels" else 1) for name in shown if name in epoch.means}
         train: Row = {"kind": "train", **common, "phase": "styles" if styled else "pixels", "loss": epoch.means["loss"]}
-        train |= means | {"learning_rate": float(self.rate(epoch.step - 1)), "images_per_second": epoch.rate}
+        rate = self.rates[styled](epoch.step - 1 - styled * self.config.pixel_steps)
+        train |= means | {"learning_rate": float(rate), "images_per_second": epoch.rate}
         sheet: Row = {"kind": "eval", **common, "set": "sheet", **losses}
         message = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
 

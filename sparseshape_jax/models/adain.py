@@ -149,6 +149,8 @@ class Decoder(Network):
         for number, each in enumerate(mirror(depth, layer, width), start=1):
             setattr(self, f"conv{number}", ReflectionConv(inputs, each.features, dtype=dtype, rngs=rngs))
             inputs = each.features
+        # Mid-gray, so that the first steps need not push every unit in one direction, beyond which ReLUs die.
+        getattr(self, f"conv{number}").bias.set_value(jnp.full(3, 0.5, jnp.float32))
 
     def steps(self) -> Steps:
         for number, enlarged in enumerate(self.enlarged, start=1):
