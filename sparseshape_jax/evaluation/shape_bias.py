@@ -19,7 +19,8 @@ from sparseshape_jax.observers.decisions import decide
 from sparseshape_jax.observers.records import CUE_CONFLICT, Records, read_folders
 from sparseshape_jax.observers.scores import Score, flat_row, score
 from sparseshape_jax.results import Results
-from sparseshape_jax.stimuli.cue_conflict import CueConflict, official_stimuli
+from sparseshape_jax.stimuli.cue_conflict import MAKE_YOUR_OWN, CueConflict
+from sparseshape_jax.stimuli.official import official_set
 
 
 def run(config: ShapeBiasConfig) -> list[Score]:
@@ -39,7 +40,7 @@ def run(config: ShapeBiasConfig) -> list[Score]:
     if records_only:
         results = _results(config)
     else:
-        stimuli = CueConflict(Path(config.stimuli) if config.stimuli is not None else official_stimuli())
+        stimuli = CueConflict(Path(config.stimuli) if config.stimuli is not None else _official())
         classifiers = build_classifiers(config)
         require_imagenet(classifiers[0])
         decoded = Decoded(stimuli, classifiers[0].preprocessing, config.batch_size, skip_bad=config.skip_bad)
@@ -74,6 +75,10 @@ def run(config: ShapeBiasConfig) -> list[Score]:
         print(f"{len(skipped)} stimuli could not be decoded and were left out: {', '.join(skipped)}")
     print(f"\nrecords, results and figures are in {config.out}")
     return scores
+
+
+def _official() -> Path:
+    return official_set(CUE_CONFLICT, option=f"--stimuli DIR (unpacked); {MAKE_YOUR_OWN}")
 
 
 def _results(config: ShapeBiasConfig) -> Results:

@@ -31,8 +31,6 @@ def official_set(name: str, *, option: str) -> Path:
     url = f"{RELEASE_URL}/{name}.tar.gz"
     known = cache_folder() / f"{name}.tar.gz.sha256"
     archive = download(url, known.read_text("ascii").strip() if known.is_file() else None, option=option)
-    if not known.is_file():
-        output.write_text(known, f"{sha256(archive)}\n")
     with tempfile.TemporaryDirectory(dir=archive.parent) as temporary:
         try:
             with tarfile.open(archive) as tar:
@@ -40,6 +38,8 @@ def official_set(name: str, *, option: str) -> Path:
         except tarfile.TarError as error:
             archive.unlink()
             raise InputError(f"{url} is damaged ({error}); run again, or give {option}") from None
+        if not known.is_file():
+            output.write_text(known, f"{sha256(archive)}\n")
         unpacked = Path(temporary) / name
         (unpacked if unpacked.is_dir() else Path(temporary)).rename(folder)
     return folder

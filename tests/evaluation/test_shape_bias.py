@@ -21,7 +21,7 @@ from support.small_network import SIDE
 
 from sparseshape_jax import downloads
 from sparseshape_jax.preprocessing import Preprocessing
-from sparseshape_jax.stimuli import cue_conflict
+from sparseshape_jax.stimuli import official
 from sparseshape_jax.weights.assign import save_safetensors
 
 # The terminal's warnings: what is drawn is not the point here, and random weights rarely see anything.
@@ -193,7 +193,7 @@ def test_official_stimuli_are_downloaded_once(evaluate, stimuli, tmp_path, monke
     archive = tmp_path / "cue-conflict.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(stimuli, "cue-conflict")
-    monkeypatch.setattr(cue_conflict, "CUE_CONFLICT_URL", archive.as_uri())
+    monkeypatch.setattr(official, "RELEASE_URL", tmp_path.as_uri())
     flags = ("shape-bias", "--model", "painted:network", "--fractions", "[1.0]")
     assert evaluate(*flags, "--out", "first").status == 0
     archive.unlink()

@@ -11,7 +11,7 @@ from support.commands import files, refused
 from support.painted import PAINTED, humans, paint
 
 from sparseshape_jax import downloads
-from sparseshape_jax.stimuli import cue_conflict
+from sparseshape_jax.stimuli import official
 from sparseshape_jax.weights import catalog
 
 # The terminal's warnings: what is drawn is not the point here, and random weights rarely see anything.
@@ -181,7 +181,7 @@ def test_no_stimuli_and_no_network(evaluate, tmp_path, monkeypatch):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr(downloads, "_fetch", offline)
-    url = re.escape(cue_conflict.CUE_CONFLICT_URL)
+    url = re.escape(f"{official.RELEASE_URL}/cue-conflict.tar.gz")
     message = f"cannot download {url} .*--stimuli DIR .*python synthesize.py cue-conflict --config"
     refused(evaluate("shape-bias", "--out", tmp_path / "out"), message, tmp_path / "out")
 
@@ -189,7 +189,7 @@ def test_no_stimuli_and_no_network(evaluate, tmp_path, monkeypatch):
 def test_a_damaged_archive_of_stimuli(evaluate, tmp_path, monkeypatch):
     archive = tmp_path / "cue-conflict.tar.gz"
     archive.write_bytes(b"no archive")
-    monkeypatch.setattr(cue_conflict, "CUE_CONFLICT_URL", archive.as_uri())
+    monkeypatch.setattr(official, "RELEASE_URL", tmp_path.as_uri())
     result = evaluate("shape-bias", "--out", tmp_path / "out")
     refused(result, r"cue-conflict\.tar\.gz is damaged .*--stimuli DIR", tmp_path / "out")
     assert not files(tmp_path / "cache")  # so that the next run downloads it again
