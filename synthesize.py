@@ -2,7 +2,7 @@
 
 from sparseshape_jax.cli import Job, main
 from sparseshape_jax.stimuli.config import StimuliConfig
-from sparseshape_jax.stylize.config import StylesConfig
+from sparseshape_jax.stylize.config import StylesConfig, StylizeConfig
 from sparseshape_jax.synthesis.config import FigureConfig, ReconstructConfig, TextureConfig
 
 JOBS = {
@@ -25,6 +25,11 @@ JOBS = {
         StimuliConfig,
         "sparseshape_jax.stimuli.write:run",
         examples="synthesize.py stimuli --images cifar10/test --sets shuffled --conditions 4 --out cifar10_shuffled",
+    ),
+    "stylize": Job(
+        StylizeConfig,
+        "sparseshape_jax.stylize.job:run",
+        examples="synthesize.py stylize --content photos --out stylized",
     ),
     "styles": Job(
         StylesConfig,

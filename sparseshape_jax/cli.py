@@ -16,7 +16,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
-from sparseshape_jax.errors import InputError
+from sparseshape_jax.errors import Incomplete, InputError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -51,7 +51,7 @@ def main(description: str, jobs: Jobs, arguments: Sequence[str] | None = None, *
         program: what the user types, if it is not the name of the script.
 
     Returns:
-        0; 2 for bad input, after one line on stderr; 130 for Ctrl-C.
+        0; 1 if some of the inputs failed; 2 for bad input, after one line on stderr; 130 for Ctrl-C.
     """
     parser = _Parser(prog=program, description=description, epilog=_examples(jobs))
     _add_jobs(parser, jobs)
@@ -65,6 +65,9 @@ def main(description: str, jobs: Jobs, arguments: Sequence[str] | None = None, *
         except InputError as error:
             _fail(str(error))
             return 2
+        except Incomplete as found:
+            print(found, file=sys.stderr)
+            return 1
         except BrokenPipeError:
             if not _reader_is_gone():
                 raise

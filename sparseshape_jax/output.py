@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,26 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # mostly because it is not there
             temporary.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files below `folder` that killed processes of this machine left behind."""
+    for path in folder.rglob(".*.partial*"):
+        process = re.search(r"\.(\d+)\.partial", path.name)
+        if process is not None and not _is_running(int(process[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # where asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to someone else
+        return True
+    return True
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -149,6 +149,20 @@ def on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
+def images_at_once(wanted: int) -> int:
+    """How many images to give to one call of `map_batch`: `wanted`, or one for each device on a CPU.
+
+    A CPU gains nothing from larger batches, and in sums over other shapes it rounds otherwise: so what an image becomes
+    does not depend on the others.
+    """
+    return jax.local_device_count() if on_cpu() else wanted
+
+
+def memory_ran_out(error: Exception) -> bool:
+    """Whether a device had too little memory for a computation that raised `error`."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+
+
 def this_process() -> tuple[int, int]:
     """The number of this process and how many there are."""
     return jax.process_index(), jax.process_count()

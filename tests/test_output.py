@@ -3,6 +3,9 @@
 import csv
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,3 +172,14 @@ def test_a_configuration_is_plain_yaml_in_the_order_of_its_fields(tmp_path):
         "none": None,
         "name": "ünïcode: 'quoted'",
     }
+
+
+def test_only_leftovers_of_processes_that_ended_are_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / "a").mkdir()
+    made = (f"a/.x.{ended.pid}.partial.png", f"a/.x.{os.getpid()}.partial.png", ".hidden.png", "x.1.png")
+    for name in made:
+        (tmp_path / name).touch()
+    output.remove_leftovers(tmp_path)
+    assert [name for name in made if (tmp_path / name).exists()] == list(made[1:])

@@ -114,7 +114,8 @@ class TrainClassifierConfig:
     data: DataConfig = field(default_factory=DataConfig)
     """Images."""
     eval: dict[str, str] = field(default_factory=dict)
-    """More folders (<class>/…) or tfds:NAME/split to evaluate after every epoch, by name: --eval.stylized DIR."""
+    """More folders (<class>/…) or tfds:NAME/split to evaluate after every epoch, by name: --eval.stylized DIR.
+    Li et al. evaluate on stylized images; `synthesize.py stylize` writes such a folder, its images."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """SGD or AdamW."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

@@ -18,13 +18,14 @@ WIDTH = 1.9
 Image = Float[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"]
 
 
-def draw(folder: Path, rows: Sequence[Sequence[Image]], titles: Sequence[str]) -> list[Path]:
-    """Write `figure.png` and `figure.pdf` into `folder`; return the files' paths.
+def draw(folder: Path, rows: Sequence[Sequence[Image]], titles: Sequence[str], *, name: str = "figure") -> list[Path]:
+    """Write `<name>.png` and `<name>.pdf` into `folder`; return the files' paths.
 
     Args:
         folder: is made if it is missing.
-        rows: RGB images, floats in [0, 1] or 8 bits a channel; those of a row have the same proportions.
+        rows: RGB images, floats in [0, 1] or 8 bits a channel; each row is as high as its first needs.
         titles: of the columns.
+        name: of the files.
 
     Raises:
         InputError: `folder` cannot be written to.
@@ -44,4 +45,4 @@ def draw(folder: Path, rows: Sequence[Sequence[Image]], titles: Sequence[str]) -
                 axis.spines[:].set_visible(False)
         for axis, title in zip(axes[0], titles, strict=True):
             axis.set_title(title, fontsize=10)
-        return save(figure, folder / "figure")
+        return save(figure, folder / name)

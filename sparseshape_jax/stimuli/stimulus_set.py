@@ -105,6 +105,18 @@ class StimulusSet(ABC):
                 yield Stimulus(index, condition, file)
 
 
+def refuse_collisions(images: Images, plan: Sequence[Stimulus]) -> None:
+    """Raise `InputError` if two of the stimuli would become the same file, such as those of a.jpg and a.png."""
+    taken: dict[PurePosixPath, int] = {}
+    for stimulus in plan:
+        if stimulus.file in taken:
+            raise InputError(
+                f"{images.key(taken[stimulus.file])} and {images.key(stimulus.index)} in {images.name} would both"
+                f" become {stimulus.file}; rename one"
+            )
+        taken[stimulus.file] = stimulus.index
+
+
 def whole_numbers(condition: str) -> tuple[int, ...]:
     """The numbers of a condition that consists of digits and underscores, such as 56_0; else none."""
     return tuple(map(int, condition.split("_"))) if re.fullmatch(r"[0-9]+(_[0-9]+)*", condition) else ()

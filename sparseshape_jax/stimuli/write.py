@@ -20,7 +20,7 @@ from sparseshape_jax.preprocessing import Preprocessing
 from sparseshape_jax.results import FINGERPRINT, Results, Row, fingerprint
 from sparseshape_jax.stimuli import sets
 from sparseshape_jax.stimuli.config import StimuliConfig
-from sparseshape_jax.stimuli.stimulus_set import Design, Pixels, Stimulus, StimulusSet
+from sparseshape_jax.stimuli.stimulus_set import Design, Pixels, Stimulus, StimulusSet, refuse_collisions
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("image", "set", "condition", "file", "drawn", "sha256")
@@ -48,7 +48,7 @@ def run(config: StimuliConfig) -> list[Row]:
         for condition in conditions:
             stimulus_set.check(condition)
         plan += [(name, stimulus) for stimulus in stimulus_set.plan(name, images, conditions, design)]
-    _refuse_collisions(images, [stimulus for _, stimulus in plan])
+    refuse_collisions(images, [stimulus for _, stimulus in plan])
     _print_plan(images, plan)
     if config.dry_run:
         return []
@@ -164,17 +164,6 @@ def _refuse_other_settings(
                 f"{results.folder} holds the set {name} made with other settings"
                 f" ({results.folder / 'config.yaml'}); give another --out"
             )
-
-
-def _refuse_collisions(images: Images, plan: Sequence[Stimulus]) -> None:
-    taken: dict[PurePosixPath, int] = {}
-    for stimulus in plan:
-        if stimulus.file in taken:
-            raise InputError(
-                f"{images.key(taken[stimulus.file])} and {images.key(stimulus.index)} in {images.name} would both"
-                f" become {stimulus.file}; rename one"
-            )
-        taken[stimulus.file] = stimulus.index
 
 
 def _read_manifest(path: Path) -> list[dict[str, str]]:

@@ -205,32 +205,36 @@ def convolutions(graph: Graph) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     node's inputs, because layers without one share a constant of another name.
 
     Raises:
-        InputError: a convolution whose weights are no constants, or have other shapes.
+        InputError: a convolution whose weights are no constants, or have shapes that do not belong together.
     """
     made = {output: node for node in graph.nodes for output in node.outputs}
-
-    def constant(name: str) -> tuple[str, np.ndarray]:
-        """The name of the stored constant behind a value, and the value in float32."""
-        if name in graph.constants:
-            return name, graph.constants[name].astype(np.float32)
-        node = made.get(name)
-        if node is None or node.kind != "DequantizeLinear" or not {*node.inputs} <= graph.constants.keys():
-            raise InputError(f"the network in this file computes {name}, which should be a constant; give another file")
-        whole, scale, *zero = (graph.constants[each] for each in node.inputs)
-        shape = [1] * whole.ndim
-        if scale.ndim:
-            shape[node.attributes.get("axis", 1)] = -1
-        offset = zero[0].astype(np.int64).reshape(shape) if zero else 0
-        return node.inputs[0], ((whole.astype(np.int64) - offset) * scale.reshape(shape)).astype(np.float32)
-
     found = {}
     for node in graph.nodes:
         if node.kind != "Conv":
             continue
-        name, kernel = constant(node.inputs[1])
-        outputs = kernel.shape[0]
-        bias = constant(node.inputs[2])[1] if len(node.inputs) > 2 else np.zeros(outputs, np.float32)
-        if kernel.ndim != 4 or bias.shape != (outputs,):
-            raise InputError(f"the kernel {name} has the shape {kernel.shape} and the bias {bias.shape}")
+        try:
+            name, kernel = _constant(graph, made, node.inputs[1])
+            bias = _constant(graph, made, node.inputs[2])[1] if len(node.inputs) > 2 else np.zeros(len(kernel), "f4")
+            if kernel.ndim != 4 or bias.shape != kernel.shape[:1]:
+                raise ValueError(f"a kernel {kernel.shape} and a bias {bias.shape}")
+        except (ValueError, IndexError, TypeError) as error:
+            raise InputError(
+                f"the convolution {' '.join(node.outputs)} cannot be read ({error}); give another ONNX file"
+            ) from None
         found[name] = kernel.transpose(2, 3, 1, 0), bias
     return found
+
+
+def _constant(graph: Graph, made: dict[str, Node], name: str) -> tuple[str, np.ndarray]:
+    """The name of the stored constant behind a value, and the value in float32."""
+    if name in graph.constants:
+        return name, graph.constants[name].astype(np.float32)
+    node = made.get(name)
+    if node is None or node.kind != "DequantizeLinear" or not {*node.inputs} <= graph.constants.keys():
+        raise ValueError(f"{name} should be a constant, and is computed")
+    whole, scale, *zero = (graph.constants[each] for each in node.inputs)
+    shape = [1] * whole.ndim
+    if scale.ndim:
+        shape[node.attributes.get("axis", 1)] = -1
+    offset = zero[0].astype(np.int64).reshape(shape) if zero else 0
+    return node.inputs[0], ((whole.astype(np.int64) - offset) * scale.reshape(shape)).astype(np.float32)
