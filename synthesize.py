@@ -4,6 +4,7 @@ from sparseshape_jax.cli import Job, main
 from sparseshape_jax.stimuli.config import StimuliConfig
 from sparseshape_jax.stylize.config import StylesConfig, StylizeConfig
 from sparseshape_jax.synthesis.config import FigureConfig, ReconstructConfig, TextureConfig
+from sparseshape_jax.synthesis.cue_conflict.config import CueConflictConfig
 
 JOBS = {
     "texture": Job(
@@ -20,6 +21,11 @@ JOBS = {
         FigureConfig,
         "sparseshape_jax.synthesis.jobs:figure",
         examples="synthesize.py figure --images photo.jpg",
+    ),
+    "cue-conflict": Job(
+        CueConflictConfig,
+        "sparseshape_jax.synthesis.cue_conflict.job:run",
+        examples="synthesize.py cue-conflict --content photographs --style textures --per_pair 1 --out cue-conflicts",
     ),
     "stimuli": Job(
         StimuliConfig,

@@ -13,6 +13,13 @@ from sparseshape_jax.observers.categories import CATEGORIES, shape_and_texture
 CUE_CONFLICT_URL = "https://github.com/bethgelab/model-vs-human/releases/download/v0.1/cue-conflict.tar.gz"
 """The 1,280 cue-conflict stimuli of Geirhos et al. (2019), CC BY 4.0. No hash is published."""
 
+MAKE_YOUR_OWN = (
+    "or make a small set from photographs and textures of your own, in folders by category: python synthesize.py"
+    " cue-conflict --config configs/cue_conflict/fast.yaml --content DIR --style DIR --out my-stimuli"
+    " (then --stimuli my-stimuli)"
+)
+"""The way out where the official stimuli cannot be had."""
+
 
 class CueConflict(Folder, Experiment):
     """All stimuli below a folder laid out as `<shape>/<shape>N-<texture>M.png`, sorted by name.
@@ -53,7 +60,7 @@ def official_stimuli() -> Path:
     folder = cache_folder() / "cue-conflict"
     if folder.is_dir():
         return folder
-    archive = download(CUE_CONFLICT_URL, option="--stimuli DIR (unpacked)")
+    archive = download(CUE_CONFLICT_URL, option=f"--stimuli DIR (unpacked); {MAKE_YOUR_OWN}")
     with tempfile.TemporaryDirectory(dir=archive.parent) as temporary:
         try:
             with tarfile.open(archive) as tar:

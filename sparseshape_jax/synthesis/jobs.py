@@ -33,6 +33,7 @@ from sparseshape_jax.synthesis.config import (
     SynthesisConfig,
     TextureConfig,
 )
+from sparseshape_jax.synthesis.cue_conflict.config import CueConflictConfig
 from sparseshape_jax.synthesis.objective import Objective, terms_for
 from sparseshape_jax.synthesis.optimize.lbfgs import lbfgs
 from sparseshape_jax.synthesis.optimize.minimize import adam
@@ -156,7 +157,7 @@ def _finish(results: Results, drawn: Sequence[Path] = ()) -> list[Row]:
     return rows
 
 
-def load_network(config: SynthesisConfig) -> Loaded:
+def load_network(config: SynthesisConfig | CueConflictConfig) -> Loaded:
     """The trunk of the network whose activations are matched, with the pools that its architecture is matched with.
 
     Raises:

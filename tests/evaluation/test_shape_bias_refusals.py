@@ -181,7 +181,8 @@ def test_no_stimuli_and_no_network(evaluate, tmp_path, monkeypatch):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr(downloads, "_fetch", offline)
-    message = f"cannot download {re.escape(cue_conflict.CUE_CONFLICT_URL)} .*--stimuli DIR"
+    url = re.escape(cue_conflict.CUE_CONFLICT_URL)
+    message = f"cannot download {url} .*--stimuli DIR .*python synthesize.py cue-conflict --config"
     refused(evaluate("shape-bias", "--out", tmp_path / "out"), message, tmp_path / "out")
 
 
