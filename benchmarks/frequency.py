@@ -98,8 +98,8 @@ def timed(call, clock) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=500, help="images, a multiple of 100 (default: 500)")
-    parser.add_argument("--masks", type=int, default=8, help="groups that are timed (default: 8)")
+    parser.add_argument("--images", type=int, default=1000, help="images, a multiple of 1,000 (default: 1000)")
+    parser.add_argument("--masks", type=int, default=10, help="groups that are timed (default: 10)")
     parser.add_argument("--rounds", type=int, default=3, help="turns that each takes (default: 3)")
     parser.add_argument("--cpu", action="store_true", help="CPU seconds of one core, for a machine that others use too")
     options = parser.parse_args()

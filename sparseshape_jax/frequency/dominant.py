@@ -64,8 +64,8 @@ def expected_misses(
     """How many groups of the whole dominant map a screen has left out, estimated from an audit.
 
     The audited groups were drawn at random from those that the screen left out, and stand for all of these. Those that
-    are dominant themselves are known, and are not missed. The estimate is coarse where one of them stands for more
-    frequencies than the mask keeps.
+    are dominant themselves are known, and are not missed. Each of n stands for an n-th of what was left out, so with a
+    handful of them the estimate is coarse, and rather low: its mean over many classes says more than that of one.
 
     Args:
         loss: without each group; NaN if it was not evaluated.

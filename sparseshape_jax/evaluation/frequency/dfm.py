@@ -248,6 +248,12 @@ def _print(rows: list[Row], images: ClassImages, own: Groups, config: DfmConfig)
             missed = "-" if row["expected_misses"] is None else f"{row['expected_misses']:.1f}"
             line += f"  {missed} of {row['groups']} groups"
         print(line)
+    if config.screen is not None:
+        for share in config.top:
+            own_misses = [row["expected_misses"] for row in rows if row["share"] == share]
+            known = [value for value in own_misses if value is not None]
+            if known:
+                print(f"top {share:.3g}: on average {np.mean(known):.1f} groups of a class are expected to be missed")
     if any(row["half_iou"] is None for row in rows):
         print("classes with one image have no halves to compare")
     print_missing(images)
