@@ -210,7 +210,7 @@ STYLIZERS: dict[str, Entry] = {
     "adain": Entry(
         name="adain",
         architecture="adain_decoder",
-        sha256="",
+        sha256="5c0b19329a2e43c43962204a1d0f27797192e94ca9be42071c6e431e90113e3a",
         license="Apache-2.0",
         package=OWN_PACKAGE,
         path="sparseshape_jax/stylize/adain_vgg16_relu3_1.safetensors",
