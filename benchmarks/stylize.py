@@ -25,10 +25,10 @@ from torch_reference import versions
 
 from sparseshape_jax import parallel
 from sparseshape_jax.adain.config import TrainAdaINConfig
-from sparseshape_jax.adain.step import DecoderStep, Weights
+from sparseshape_jax.adain.step import DecoderStep, TermWeights
 from sparseshape_jax.models.adain import Encoder
 from sparseshape_jax.stylize.adain import AdaIN, load_encoder
-from sparseshape_jax.stylize.decoder_files import table
+from sparseshape_jax.stylize.decoder_files import key_table
 from sparseshape_jax.stylize.magenta import Magenta
 from sparseshape_jax.stylize.magenta_network import RESIDUAL_BLOCKS, Convolution, _blocks
 from sparseshape_jax.stylize.stylizer import Stylizer
@@ -48,7 +48,7 @@ class TorchAdaIN:
     def __init__(self, stylizer: AdaIN) -> None:
         self.preprocessing = stylizer.preprocessing
         encoder = stylizer.encoder
-        arrays = {name: torch.from_numpy(array) for name, array in export(encoder, table(encoder)).items()}
+        arrays = {name: torch.from_numpy(array) for name, array in export(encoder, key_table(encoder)).items()}
         # The table numbers the convolutions as pytorch-AdaIN's encoder does, which begins with one more.
         self.names, self.encoder = encoder.names, []
         kernels = iter([arrays[name] for name in arrays])
@@ -62,7 +62,8 @@ class TorchAdaIN:
     def _decoder(self, stylizer: AdaIN) -> torch.nn.Sequential:
         modules: list[torch.nn.Module] = []
         state = {
-            name: torch.from_numpy(array) for name, array in export(stylizer.decoder, table(stylizer.decoder)).items()
+            name: torch.from_numpy(array)
+            for name, array in export(stylizer.decoder, key_table(stylizer.decoder)).items()
         }
         kernels = [array for name, array in state.items() if name.endswith("weight")]
         for kernel, enlarged in zip(kernels, stylizer.decoder.enlarged, strict=True):
@@ -187,7 +188,7 @@ def training(batch: int = 4, size: int = 64) -> dict[str, Callable[[], Any]]:
     pixels = rng.uniform(size=(2, batch, size, size, 3)).astype(np.float32)
     found = [encoder.activations(loaded.preprocessing.normalize(jnp.asarray(each)), LAYERS) for each in pixels]
     features = np.asarray(found[0][LAYERS[-1]])
-    weights = Weights(config.content_weight, config.style_weight, config.pixel_weight)
+    weights = TermWeights(config.content_weight, config.style_weight, config.pixel_weight)
     optimizer = build_optimizer(config.optimizer, lambda _: config.optimizer.learning_rate)
     stepper = DecoderStep(loaded, stylizer.decoder, LAYERS, dict.fromkeys(LAYERS, 1.0), weights, (optimizer, optimizer))
     step = parallel.data_parallel(stepper.train(styles=True, pixels=False), donate=True)

@@ -32,7 +32,7 @@ class DecoderState(NamedTuple):
     optimizer: optax.OptState
 
 
-class Weights(NamedTuple):
+class TermWeights(NamedTuple):
     """Of the terms of the loss."""
 
     content: float
@@ -58,7 +58,7 @@ class DecoderStep:
         decoder: Decoder,
         style_layers: tuple[str, ...],
         scales: Mapping[str, float],
-        weights: Weights,
+        weights: TermWeights,
         optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
     ) -> None:
         self.loaded, self.layer, self.style_layers = loaded, loaded.encoder.names[-1], style_layers

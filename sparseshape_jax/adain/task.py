@@ -15,7 +15,7 @@ from sparseshape_jax import output, parallel
 from sparseshape_jax.adain.config import TrainAdaINConfig
 from sparseshape_jax.adain.crops import Crops, Kept
 from sparseshape_jax.adain.sheet import Sheet
-from sparseshape_jax.adain.step import DecoderState, DecoderStep, Weights, activations, encode_style, from_bytes
+from sparseshape_jax.adain.step import DecoderState, DecoderStep, TermWeights, activations, encode_style, from_bytes
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.models.adain import Decoder
 from sparseshape_jax.stylize.adain import load_encoder
@@ -83,7 +83,7 @@ class AdaINTask:
             decoder,
             self.style_layers,
             self.scales,
-            Weights(config.content_weight, config.style_weight, config.pixel_weight),
+            TermWeights(config.content_weight, config.style_weight, config.pixel_weight),
             (build_optimizer(config.optimizer, self.rates[0]), build_optimizer(config.optimizer, self.rates[1])),
         )
         self.sheet = Sheet(config, self.stepper)
@@ -163,7 +163,10 @@ class AdaINTask:
 
     def _keep_contents(self, pixels: np.ndarray) -> Kept:
         layer = self.loaded.encoder.names[-1]
-        encode = lambda chunk: {"features": self._encode_content(chunk)[layer]}  # noqa: E731
+
+        def encode(chunk: Any) -> dict[str, Any]:
+            return {"features": self._encode_content(chunk)[layer]}
+
         return self._kept(pixels, encode, "encoding contents")
 
     def _keep_styles(self, pixels: np.ndarray) -> Kept:

@@ -29,7 +29,7 @@ TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 ReflectionConv = partial(nnx.Conv, kernel_size=(3, 3), padding="REFLECT", kernel_init=TORCH_UNIFORM)
 """A 3×3 convolution after reflection padding: torch's `ReflectionPad2d(1)` and `Conv2d(…, 3)`. Maps need 2×2 pixels."""
 
-pool: Operator = partial(max_pool, window=2, stride=2, ceil_mode=True)
+ceil_pool: Operator = partial(max_pool, window=2, stride=2, ceil_mode=True)
 """torch's `MaxPool2d((2, 2), ceil_mode=True)`."""
 
 
@@ -39,7 +39,7 @@ def enlarge(x: Float[Array, "n h w c"]) -> Float[Array, "n H W c"]:
     return jnp.broadcast_to(x[:, :, None, :, None], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
 
 
-def place(layer: str, depth: int) -> tuple[int, int]:
+def vgg_position(layer: str, depth: int) -> tuple[int, int]:
     """Block and position of a layer such as relu3_1, in a VGG of a depth.
 
     Raises:
@@ -67,11 +67,11 @@ class Encoder(Network):
 
     def __init__(self, depth: int, layer: str, *, rgb: bool = False, dtype: Any = None, rngs: nnx.Rngs) -> None:
         self.architecture = f"vgg{depth}_normalized" if rgb else f"vgg{depth}"
-        self.depth, self.last, self.has_rgb = depth, place(layer, depth), rgb
+        self.depth, self.last, self.has_rgb = depth, vgg_position(layer, depth), rgb
         if rgb:
             self.rgb = nnx.Conv(3, 3, (1, 1), dtype=dtype, rngs=rngs)
         inputs = 3
-        for block, index in convolutions(depth, layer):
+        for block, index in vgg_convolutions(depth, layer):
             features = FEATURES[block - 1]
             setattr(self, f"conv{block}_{index}", ReflectionConv(inputs, features, dtype=dtype, rngs=rngs))
             inputs = features
@@ -80,9 +80,9 @@ class Encoder(Network):
         if self.has_rgb:
             yield "rgb", self.rgb
         before = 1
-        for block, index in convolutions(self.depth, "relu{}_{}".format(*self.last)):
+        for block, index in vgg_convolutions(self.depth, "relu{}_{}".format(*self.last)):
             if block > before:
-                yield f"pool{before}", pool
+                yield f"pool{before}", ceil_pool
             before = block
             yield f"conv{block}_{index}", getattr(self, f"conv{block}_{index}")
             yield f"relu{block}_{index}", nnx.relu
@@ -92,17 +92,17 @@ class Encoder(Network):
         """The layers in pytorch-AdaIN's file, by their torch index, to ours."""
         ours = (
             "rgb",
-            *("conv{}_{}".format(*each) for each in convolutions(self.depth, "relu{}_{}".format(*self.last))),
+            *("conv{}_{}".format(*each) for each in vgg_convolutions(self.depth, "relu{}_{}".format(*self.last))),
         )
         return dict(zip(map(str, ENCODER_INDICES), ours, strict=False))
 
 
-def convolutions(depth: int, layer: str) -> list[tuple[int, int]]:
+def vgg_convolutions(depth: int, layer: str) -> list[tuple[int, int]]:
     """Block and position of each of a VGG's convolutions up to `layer`."""
     every = [
         (block, index) for block, count in enumerate(CONVOLUTIONS[depth], start=1) for index in range(1, count + 1)
     ]
-    return every[: every.index(place(layer, depth)) + 1]
+    return every[: every.index(vgg_position(layer, depth)) + 1]
 
 
 def smallest_side(encoder: Encoder) -> int:
@@ -123,7 +123,7 @@ def mirror(depth: int, layer: str, width: float = 1.0) -> list[Mirrored]:
 
     pytorch-AdaIN's decoder is that of VGG19, relu4_1, width 1.
     """
-    backwards = convolutions(depth, layer)[::-1]
+    backwards = vgg_convolutions(depth, layer)[::-1]
     mirrored = []
     for position, (block, index) in enumerate(backwards):
         outputs = FEATURES[block - 1] if index > 1 else FEATURES[block - 2]
@@ -143,7 +143,7 @@ class Decoder(Network):
 
     def __init__(self, depth: int, layer: str, width: float = 1.0, *, dtype: Any = None, rngs: nnx.Rngs) -> None:
         self.architecture = "adain_decoder"
-        block, _ = place(layer, depth)
+        block, _ = vgg_position(layer, depth)
         inputs = self.inputs = FEATURES[block - 1]
         self.enlarged = tuple(each.enlarged for each in mirror(depth, layer, width))
         for number, each in enumerate(mirror(depth, layer, width), start=1):

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.models.adain import Decoder, Encoder, place
+from sparseshape_jax.models.adain import Decoder, Encoder, vgg_position
 from sparseshape_jax.weights import torch_format
 from sparseshape_jax.weights.assign import assign, export, write_safetensors
 from sparseshape_jax.weights.catalog import CATALOG
@@ -42,7 +42,7 @@ class DecoderFacts:
     """Of the decoder, as in `models.adain.mirror`."""
 
 
-def table(network: Encoder | Decoder) -> KeyTable:
+def key_table(network: Encoder | Decoder) -> KeyTable:
     """The layers of a network in pytorch-AdaIN's files."""
     return KeyTable(network.architecture, TORCHVISION_NAMES, network.layers)
 
@@ -66,11 +66,11 @@ def read_decoder(path: str | os.PathLike[str]) -> tuple[Decoder, DecoderFacts]:
         )
     try:
         facts = DecoderFacts(**json.loads(metadata["decoder"]))
-        place(facts.layer, facts.depth)
+        vgg_position(facts.layer, facts.depth)
         decoder = abstract_decoder(facts)
     except (ValueError, TypeError):
         raise InputError(f"{path} has an unreadable description of its decoder ({metadata['decoder'][:200]})") from None
-    assign(decoder, _floats(read_arrays(path)), table=table(decoder), source=f"the weights {path}")
+    assign(decoder, _floats(read_arrays(path)), table=key_table(decoder), source=f"the weights {path}")
     return decoder, facts
 
 
@@ -98,7 +98,7 @@ def write_decoder(
     Raises:
         InputError: the path cannot be written.
     """
-    arrays = {name: array.astype(dtype) for name, array in export(decoder, table(decoder)).items()}
+    arrays = {name: array.astype(dtype) for name, array in export(decoder, key_table(decoder)).items()}
     write_safetensors(arrays, path, {**(more or {}), "decoder": json.dumps(asdict(facts))})
 
 
@@ -108,7 +108,7 @@ def write_torch_decoder(decoder: Decoder, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: the path cannot be written.
     """
-    torch_format.write_zip(export(decoder, table(decoder)), path)
+    torch_format.write_zip(export(decoder, key_table(decoder)), path)
 
 
 def read_reference(vgg: str | os.PathLike[str], decoder: str | os.PathLike[str]) -> tuple[Encoder, Decoder]:
@@ -124,7 +124,7 @@ def read_reference(vgg: str | os.PathLike[str], decoder: str | os.PathLike[str])
             " decoder.pth as --decoder"
         )
     network = nnx.eval_shape(lambda: Decoder(19, "relu4_1", rngs=nnx.Rngs(0)))
-    assign(network, _floats(arrays), table=table(network), source=f"the weights {decoder}")
+    assign(network, _floats(arrays), table=key_table(network), source=f"the weights {decoder}")
     return read_reference_encoder(vgg), network
 
 
@@ -140,7 +140,7 @@ def read_reference_encoder(vgg: str | os.PathLike[str], layer: str = "relu4_1") 
             f"--vgg {vgg} holds a decoder of pytorch-AdaIN: give it as --decoder, and the encoder vgg_normalised.pth as"
             " --vgg"
         )
-    assign(network, _floats(arrays), table=table(network), source=f"the weights {vgg}")
+    assign(network, _floats(arrays), table=key_table(network), source=f"the weights {vgg}")
     return _start(network, nnx.eval_shape(lambda: Encoder(19, layer, rgb=True, rngs=nnx.Rngs(0))))
 
 

@@ -22,9 +22,9 @@ from sparseshape_jax.stylize.adain import AdaIN, load_encoder
 from sparseshape_jax.stylize.decoder_files import (
     DecoderFacts,
     encoder_of,
+    key_table,
     read_decoder,
     read_reference,
-    table,
     write_decoder,
     write_torch_decoder,
 )
@@ -160,7 +160,7 @@ def reference(tmp_path_factory) -> dict[str, Path]:
     }
     for name, network in networks.items():
         nnx.update(network, jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), nnx.state(network)))
-        torch_format.write_zip(export(network, table(network)), folder / f"{name}.pth")
+        torch_format.write_zip(export(network, key_table(network)), folder / f"{name}.pth")
     return {name: folder / f"{name}.pth" for name in networks}
 
 

@@ -10,9 +10,9 @@ from flax import nnx
 from support.packages import require_package
 
 from sparseshape_jax.adain.losses import content_loss, style_loss
-from sparseshape_jax.models.adain import Decoder, ReflectionConv, enlarge, pool
+from sparseshape_jax.models.adain import Decoder, ReflectionConv, ceil_pool, enlarge
 from sparseshape_jax.stylize.adain import AdaIN
-from sparseshape_jax.stylize.decoder_files import encoder_of, read_reference, table
+from sparseshape_jax.stylize.decoder_files import encoder_of, key_table, read_reference
 from sparseshape_jax.stylize.statistics import adain, channel_statistics, with_statistics
 from sparseshape_jax.training.config import ScheduleConfig
 from sparseshape_jax.training.schedules import learning_rate
@@ -62,7 +62,7 @@ def test_layers(golden):
     conv.bias.set_value(jnp.asarray(golden["conv.bias"]))
     close(conv(jnp.asarray(golden["conv.input"])), golden["conv.reflect"])
     x = jnp.asarray(golden["pool.input"])
-    np.testing.assert_array_equal(pool(x), golden["pool.ceil"])
+    np.testing.assert_array_equal(ceil_pool(x), golden["pool.ceil"])
     np.testing.assert_array_equal(enlarge(x), golden["upsample.nearest"])
 
 
@@ -116,7 +116,8 @@ def test_the_keys_are_those_of_the_reference(reference_data):
     decoder = nnx.eval_shape(lambda: Decoder(19, "relu4_1", rngs=nnx.Rngs(0)))
     real = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), nnx.state(decoder))
     nnx.update(decoder, real)
-    assert [[name, list(array.shape)] for name, array in export(decoder, table(decoder)).items()] == keys["decoder.pth"]
+    ours = export(decoder, key_table(decoder))
+    assert [[name, list(array.shape)] for name, array in ours.items()] == keys["decoder.pth"]
 
 
 def test_the_reference_networks(golden, reference_files):
@@ -153,7 +154,7 @@ def test_training_the_reference_networks(golden, reference_files):
     gradients, (content_term, style_term) = gradient(params)
     close(content_term, golden["train.loss.content"], 1e-3)
     close(style_term, golden["train.loss.style"], 1e-3)
-    ours = export(nnx.merge(graphdef, gradients, copy=True), table(decoder))
+    ours = export(nnx.merge(graphdef, gradients, copy=True), key_table(decoder))
     norms = [np.linalg.norm(ours[str(key)]) for key in golden["train.grad_keys"]]
     np.testing.assert_allclose(norms, golden["train.grad_norms"], rtol=1e-3)
     close(ours["28.weight"], golden["train.grad.last_kernel_oihw"], 1e-3)
@@ -185,7 +186,7 @@ def test_a_decoder_from_relu3_1(golden, trunk, reference_data):
     arrays = read_arrays(reference_data / "goldens" / "stylize" / "adain_relu3_1_decoder.pth")
     scale = golden["relu3_1.rms"].astype(np.float32)
     arrays = arrays | {"1.weight": arrays["1.weight"] / scale}  # it takes features in this unit
-    assign(decoder, arrays, table=table(decoder))
+    assign(decoder, arrays, table=key_table(decoder))
     stylizer = AdaIN(encoder_of(trunk.network, "relu3_1"), decoder, trunk.preprocessing)
     content, style = (jnp.asarray(golden[f"vgg16.{name}"], jnp.float32) / 255 for name in ("content", "style"))
     for alpha in (0, 0.5, 1):
