@@ -56,7 +56,7 @@ def test_the_layout_is_the_published_one_and_reads_back(photographs, tmp_path):
     ours = ExperimentFolder(out / "contrast")
     assert ours.categories == tuple(name[4] for name in read)
     assert ours.conditions == tuple(name[3] for name in read)
-    assert sets_in(out) == ("contrast", "figures")
+    assert sets_in(out) == ("contrast",)
 
 
 def test_a_split_design_is_balanced_over_categories_and_conditions(photographs, tmp_path):
