@@ -187,14 +187,14 @@ def training(batch: int = 4, size: int = 64) -> dict[str, Callable[[], Any]]:
     rng = np.random.default_rng(0)
     pixels = rng.uniform(size=(2, batch, size, size, 3)).astype(np.float32)
     found = [encoder.activations(loaded.preprocessing.normalize(jnp.asarray(each)), LAYERS) for each in pixels]
-    features = np.asarray(found[0][LAYERS[-1]])
+    features = np.array(found[0][LAYERS[-1]])
     weights = TermWeights(config.content_weight, config.style_weight, config.pixel_weight)
     optimizer = build_optimizer(config.optimizer, lambda _: config.optimizer.learning_rate)
     stepper = DecoderStep(loaded, stylizer.decoder, LAYERS, dict.fromkeys(LAYERS, 1.0), weights, (optimizer, optimizer))
     step = parallel.data_parallel(stepper.train(styles=True, pixels=False), donate=True)
     style = {}
     for name, x in found[1].items():
-        style |= {f"{name} mean": np.asarray(x.mean((1, 2))), f"{name} deviation": np.asarray(x.std((1, 2)))}
+        style |= {f"{name} mean": np.array(x.mean((1, 2))), f"{name} deviation": np.array(x.std((1, 2)))}
     whole = {"content": {"features": features}, "style": style}
     state = [parallel.replicate(stepper.start())]
 

@@ -88,7 +88,8 @@ def vary_colors(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pi
 
     Args:
         pixels: (N, H, W, 3).
-        strength: from 0, which changes nothing, to 1: any hue, saturation times 0.5 to 1.5, channels times 0.6 to 1.
+        strength: from 0, which changes nothing, to 1: any hue, saturation times 0.5 to 1.5, channels times
+            0.67 to 1.5, cut off at white.
         rng: the source of randomness.
     """
     if strength == 0:
@@ -101,7 +102,7 @@ def vary_colors(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pi
 def _color_matrix(strength: float, rng: np.random.Generator) -> Float[np.ndarray, "3 3"]:
     angle, saturation = strength * rng.uniform(-np.pi, np.pi), 1 + strength * rng.uniform(-0.5, 0.5)
     turned = GRAY + np.cos(angle) * (np.eye(3) - GRAY) + np.sin(angle) * TURN
-    tint = 1 - 0.4 * strength * rng.uniform(0, 1, 3)
+    tint = np.exp(0.4 * strength * rng.uniform(-1, 1, 3))
     return (tint[:, None] * (saturation * turned + (1 - saturation) * GRAY)).astype(np.float32)
 
 

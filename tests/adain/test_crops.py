@@ -71,8 +71,8 @@ def test_colors_vary_around_the_gray_axis():
     gray = np.repeat(pixels[..., :1], 3, axis=-1)
     varied = vary_colors(gray, 1.0, rng) / gray
     # Of a gray picture only the tint is left: a factor for each channel, the same at every pixel.
-    assert varied.min() > 0.58
-    assert varied.max() < 1.02
+    assert 0.65 < varied.min() < 0.8
+    assert 1.3 < varied.max() < 1.52
     assert np.ptp(varied, axis=(1, 2)).max() < 0.03
     red = np.zeros((50, 2, 2, 3), np.uint8) + np.uint8([180, 60, 60])
     strongest = vary_colors(red, 1.0, rng)[:, 0, 0].argmax(axis=-1)

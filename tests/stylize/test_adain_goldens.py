@@ -61,6 +61,7 @@ def test_layers(golden):
     conv.kernel.set_value(jnp.asarray(golden["conv.kernel_hwio"]))
     conv.bias.set_value(jnp.asarray(golden["conv.bias"]))
     close(conv(jnp.asarray(golden["conv.input"])), golden["conv.reflect"])
+    close(nnx.Conv.__call__(conv, jnp.asarray(golden["conv.input"])), golden["conv.reflect"])  # as on accelerators
     x = jnp.asarray(golden["pool.input"])
     np.testing.assert_array_equal(ceil_pool(x), golden["pool.ceil"])
     np.testing.assert_array_equal(enlarge(x), golden["upsample.nearest"])
