@@ -66,10 +66,14 @@ class Experiment(Images, Protocol):
     """The experimental condition of each image; "0" where there is only one."""
 
 
+def seed_of(images: Images, index: int, seed: int) -> list[int]:
+    """The seed of one image's randomness: it depends on the image's name in its set and on `seed` alone."""
+    return [seed, *hashlib.sha256(images.key(index).encode("utf-8", "surrogateescape")).digest()]
+
+
 def generator(images: Images, index: int, seed: int) -> np.random.Generator:
-    """The source of randomness for one image: it depends on the image's name in its set and on `seed` alone."""
-    digest = hashlib.sha256(images.key(index).encode("utf-8", "surrogateescape")).digest()
-    return np.random.default_rng([seed, *digest])
+    """The source of randomness for one image, with the seed that `seed_of` gives it."""
+    return np.random.default_rng(seed_of(images, index, seed))
 
 
 def select_classes(

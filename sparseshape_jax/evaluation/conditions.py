@@ -100,7 +100,7 @@ def make_conditions(
         image: resized and cropped.
         conditions: of `list_conditions`.
         config: the color of patches, and the smoothing.
-        seed: of the image's generator.
+        seed: of the image's generator (`data.images.seed_of`), which every condition starts anew.
     """
     made = np.empty((len(conditions), *image.shape), np.uint8)
     passes = max([found.size for found in conditions if found.set in ("smoothed", "difference")], default=0)

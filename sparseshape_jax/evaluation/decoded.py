@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from sparseshape_jax.data.images import Images
 from sparseshape_jax.data.loader import Batch, Loader
@@ -45,6 +45,11 @@ class Decoded:
 
     def __len__(self) -> int:
         return len(self.shown)
+
+    @property
+    def pixels(self) -> UInt8[np.ndarray, "shown h w 3"]:
+        """All images in one array, in the order of `shown`."""
+        return np.concatenate([batch.images[: len(batch.indices)] for batch in self.batches])
 
     @property
     def skipped(self) -> list[str]:

@@ -6,7 +6,6 @@ before anything is tested. What the thesis calls accuracy is `probability` here,
 `accuracy` is top-1.
 """
 
-import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from sparseshape_jax import output
-from sparseshape_jax.data.images import LabeledImages
+from sparseshape_jax.data.images import LabeledImages, seed_of
 from sparseshape_jax.data.sample import sample_classes
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.evaluation import local_global_analysis as analysis
@@ -43,6 +42,8 @@ JOB = "evaluate local-global"
 PICTURES = "pictures.csv"
 SAVED_EVERY = 10.0
 """Seconds between saved states."""
+DRAWN = 2
+"""Images that are drawn in every condition."""
 
 
 def run(config: LocalGlobalConfig) -> list[Row]:
@@ -87,9 +88,19 @@ def run(config: LocalGlobalConfig) -> list[Row]:
             results.add(_row(config, classifiers[index], known[names[index]], pixels, decoded.skipped), prints[index])
         state.unlink(missing_ok=True)
     observers = _with_beside([known[name] for name in names], beside)
-    drawn = _conclude(results, config, observers, decoded, images, conditions)
-    rows = results.finish(drawn, skipped=decoded.skipped)
-    _print_table(observers, config)
+    curves, interaction = analysis.curves(observers, config.seed), analysis.interaction(observers)
+    tables = {"curves": curves, "tests": analysis.tests(observers, config.seed), "interaction": interaction}
+    for name, lines in tables.items():
+        columns = dict.fromkeys(column for line in lines for column in line)
+        output.write_csv(results.folder / f"{name}.csv", list(columns), lines)
+    effects = {
+        seen.observer: {size: analysis.patch_effects(seen, size) for size in analysis.patch_sizes(seen)}
+        for seen in observers
+    }
+    sheets = _sheets(config, decoded, images, conditions)
+    rows = results.finish(figures.draw(results.figures, curves, interaction, effects, sheets), skipped=decoded.skipped)
+    _print_table(observers, curves, interaction)
+    print(f"\nresults and figures are in {config.out}")
     return rows
 
 
@@ -138,12 +149,12 @@ def _measure(
             with output.replacing(state) as temporary:
                 np.savez(temporary, values=values, done=finished)
 
-    pixels = np.concatenate([batch.images[: len(batch.indices)] for batch in decoded.batches])
+    pixels = decoded.pixels
     try:
         with tqdm(total=len(decoded), initial=start, unit="image", smoothing=0.1) as progress:
             for row in range(start, len(decoded)):
                 index = decoded.shown[row]
-                shown = make_conditions(pixels[row], conditions, config, _seed(images, index, config.seed))
+                shown = make_conditions(pixels[row], conditions, config, seed_of(images, index, config.seed))
                 for own, classifier in zip(values, classifiers, strict=True):
                     own[row] = _values(classifier, shown, int(images.labels[index]), config.batch_size)
                 finished = row + 1
@@ -155,11 +166,6 @@ def _measure(
         save()
         raise
     return values
-
-
-def _seed(images: LabeledImages, index: int, seed: int) -> list[int]:
-    """The seed of `data.images.generator`, which each condition starts anew."""
-    return [seed, *hashlib.sha256(images.key(index).encode("utf-8", "surrogateescape")).digest()]
 
 
 def _values(
@@ -206,40 +212,22 @@ def _with_beside(own: Sequence[Seen], beside: Sequence[Seen]) -> list[Seen]:
     return [*own, *(seen for seen in beside if seen.observer not in names)]
 
 
-def _conclude(
-    results: Results,
-    config: LocalGlobalConfig,
-    observers: Sequence[Seen],
-    decoded: Decoded,
-    images: LabeledImages,
-    conditions: Sequence[Condition],
-) -> list[Path]:
-    """Write the tables and figures; returns the figures."""
-    curves, tested = analysis.curves(observers, config.seed), analysis.tests(observers, config.seed)
-    interaction = analysis.interaction(observers)
-    for name, rows in (("curves", curves), ("tests", tested), ("interaction", interaction)):
-        columns = dict.fromkeys(column for row in rows for column in row)
-        output.write_csv(results.folder / f"{name}.csv", list(columns), rows)
-    effects = {
-        seen.observer: {size: analysis.patch_effects(seen, size) for size in analysis.patch_sizes(seen)}
-        for seen in observers
-    }
+def _sheets(
+    config: LocalGlobalConfig, decoded: Decoded, images: LabeledImages, conditions: Sequence[Condition]
+) -> list[list[tuple[tuple[str, int, str], UInt8[np.ndarray, "h w 3"]]]]:
+    """The first images in every condition, of single patches in the first."""
+    chosen = [found for found in conditions if not found.single or found.variant == "0"]
+    first = decoded.batches[0]
     sheets = []
-    for row in range(min(2, len(decoded))):
-        index = decoded.shown[row]
-        pixels = decoded.batches[0].images[row] if row < len(decoded.batches[0].indices) else None
-        if pixels is not None:
-            shown = [found for found in conditions if not found.single or found.variant == "0"]
-            made = make_conditions(pixels, shown, config, _seed(images, index, config.seed))
-            sheets.append(
-                [((found.set, found.size, found.variant), one) for found, one in zip(shown, made, strict=True)]
-            )
-    return figures.draw(results.figures, curves, interaction, effects, sheets)
+    for index, pixels in list(zip(first.indices.tolist(), first.images, strict=False))[:DRAWN]:
+        made = make_conditions(pixels, chosen, config, seed_of(images, index, config.seed))
+        sheets.append([((found.set, found.size, found.variant), one) for found, one in zip(chosen, made, strict=True)])
+    return sheets
 
 
-def _print_table(observers: Sequence[Seen], config: LocalGlobalConfig) -> None:
+def _print_table(observers: Sequence[Seen], curves: analysis.Rows, interaction: analysis.Rows) -> None:
     """Print the mean probability of the true class, and accuracy, one line per level."""
-    rows = {(row["observer"], row["set"], row["size"], row["kind"]): row for row in analysis.curves(observers, 0)}
+    rows = {(row["observer"], row["set"], row["size"], row["kind"]): row for row in curves}
     width = max(14, *(len(seen.observer) for seen in observers))
     print("\nmean probability of the true class (accuracy)")
     print(f"{'':<24}" + "".join(f"  {seen.observer:>{width}}" for seen in observers))
@@ -248,8 +236,7 @@ def _print_table(observers: Sequence[Seen], config: LocalGlobalConfig) -> None:
         name = f"{level[0]} {level[1]} {level[2]}".strip()
         shown = (f"{cell['probability']:.3f} ({cell['accuracy']:.3f})" for cell in cells)
         print(f"{name:<24}" + "".join(f"  {text:>{width}}" for text in shown))
-    for row in analysis.interaction(observers):
+    for row in interaction:
         if row["r"] is not None:
             size = f"{row['size']} px" if row["size"] != "" else "all sizes"
             print(f"patches of {size}: r {row['r']:.2f} ({row['observer']})")
-    print(f"\nresults and figures are in {config.out}")

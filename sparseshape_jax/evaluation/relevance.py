@@ -8,11 +8,12 @@ layer as it was meant to be, that normalizations are folded and lose nothing, an
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from tqdm import tqdm
 
@@ -30,7 +31,7 @@ from sparseshape_jax.evaluation.overlap import overlap, regions
 from sparseshape_jax.evaluation.relevance_analysis import Observers, compare, ledger, print_table
 from sparseshape_jax.figures import relevance as figures
 from sparseshape_jax.results import Results, Row, fingerprint, read_results
-from sparseshape_jax.stimuli.edges import find_edges, require_opencv, thresholds, to_gray
+from sparseshape_jax.stimuli.edges import edges_of, require_opencv, thresholds, to_gray
 
 JOB = "evaluate relevance"
 
@@ -55,19 +56,21 @@ class Shown:
             )
         self.area = box_mask(self.boxes, len(pixels)) if self.boxes else None
         self.config = config
-        self._edges: np.ndarray | None = None
 
-    @property
+    @cached_property
     def facts(self) -> list[Any]:
         """What decides its row, apart from the observer."""
         return [self.name, hashlib.sha256(self.pixels.tobytes()).hexdigest(), self.label, self.boxes]
 
-    @property
-    def edges(self) -> np.ndarray | None:
+    @cached_property
+    def gray(self) -> UInt8[np.ndarray, "h w"]:
+        """What edges are looked for in."""
+        return to_gray(self.pixels, denoise=self.config.edges.denoise)
+
+    @cached_property
+    def edges(self) -> Bool[np.ndarray, "h w"] | None:
         """True on its edges; None if they are not asked for."""
-        if self.config.with_edges and self._edges is None:
-            self._edges = find_edges(self.pixels, denoise=self.config.edges.denoise, sigma=self.config.edges.sigma)
-        return self._edges
+        return edges_of(self.gray, self.config.edges.sigma) if self.config.with_edges else None
 
     def file(self, folder: Path, observer: str, ending: str) -> Path:
         """Where an observer's map is."""
@@ -94,7 +97,7 @@ def run(config: RelevanceConfig) -> list[Row]:
         raise InputError(f"there is no class {config.explain}; {classifiers[0].name} has {classifiers[0].num_classes}")
     images = sample_classes(open_for(classifiers[0], config.data), config.per_class, config.seed)
     decoded = Decoded(images, preprocessing, config.batch_size, skip_bad=config.skip_bad)
-    pixels = np.concatenate([batch.images[: len(batch.indices)] for batch in decoded.batches])
+    pixels = decoded.pixels
     shown = [
         Shown(images, index, one, config, annotations.get(PurePosixPath(images.key(index)).stem), preprocessing)
         for index, one in zip(decoded.shown, pixels, strict=True)
@@ -255,8 +258,7 @@ def _write_edges(path: Path, shown: Sequence[Shown], config: RelevanceConfig) ->
     lines = []
     for one in shown:
         assert one.edges is not None
-        gray = to_gray(one.pixels, denoise=config.edges.denoise)
-        median, low, high = thresholds(gray, config.edges.sigma)
+        median, low, high = thresholds(one.gray, config.edges.sigma)
         line = {"picture": one.name, "edges": int(one.edges.sum()), "median": median, "low": low, "high": high}
         line["edges_in_box"] = "" if one.area is None else int((one.edges & one.area).sum())
         lines.append(line | {"boxes": json.dumps(one.boxes) if one.boxes else ""})

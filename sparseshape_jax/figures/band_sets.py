@@ -13,6 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from sparseshape_jax.figures.save import save
 from sparseshape_jax.figures.style import STYLE
+from sparseshape_jax.frequency.spectrum import radius
 
 COLUMNS, ROWS = 4, 2
 """How many images of a class the sheet shows."""
@@ -73,7 +74,7 @@ def draw_spectra(stem: Path, sets: Mapping[str, Sequence[Float[np.ndarray, "s s"
         shown = {name: [_without_mean(spectrum) for spectrum in own] for name, own in sets.items()}
         # Corners beyond the outer circle have nothing but rounding errors; the colors are for the rest.
         inside = np.concatenate(
-            [spectrum[_radius(len(spectrum)) < len(spectrum) // 2 - 1] for spectrum in chain(*shown.values())]
+            [spectrum[radius(len(spectrum)) < len(spectrum) // 2 - 1] for spectrum in chain(*shown.values())]
         )
         norm = LogNorm(float(np.nanmin(inside)), float(np.nanmax(inside)))
         for row, (name, own) in zip(axes, shown.items(), strict=True):
@@ -86,9 +87,9 @@ def draw_spectra(stem: Path, sets: Mapping[str, Sequence[Float[np.ndarray, "s s"
                 drawn = axis.imshow(
                     spectrum, norm=norm, cmap="viridis", extent=(*edges, *edges[::-1]), interpolation="nearest"
                 )
-                for radius in np.arange(1, 5) * len(spectrum) / 8:
+                for reach in np.arange(1, 5) * len(spectrum) / 8:
                     turn = np.linspace(0, 2 * np.pi, 100)
-                    axis.plot(radius * np.cos(turn), radius * np.sin(turn), color="white", linewidth=0.5, alpha=0.6)
+                    axis.plot(reach * np.cos(turn), reach * np.sin(turn), color="white", linewidth=0.5, alpha=0.6)
                 labeled = [-half, -half // 2, 0, half // 2]
                 axis.set(xlim=edges, ylim=edges[::-1], xticks=labeled, yticks=labeled)
                 axis.tick_params(labelsize=8)
@@ -108,9 +109,3 @@ def _without_mean(spectrum: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"
     found = spectrum.copy()
     found[len(found) // 2, len(found) // 2] = np.nan
     return found
-
-
-def _radius(size: int) -> Float[np.ndarray, "s s"]:
-    """The distance of each place of a spectrum from the middle."""
-    offsets = np.arange(size) - size // 2
-    return np.hypot(offsets[:, None], offsets)

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sparseshape_jax.figures.save import save
 from sparseshape_jax.figures.style import HUES, STYLE
+from sparseshape_jax.frequency.spectrum import radius
 
 CLASSES = 12
 """Most classes in a figure; of more, the first ones are drawn."""
@@ -188,16 +189,14 @@ def _limits(profiles: np.ndarray) -> tuple[float, float]:
 
 def _profiles(rises: Float[np.ndarray, "c s s"]) -> tuple[np.ndarray, np.ndarray]:
     """The mean rise at each whole radius up to the corner, and the radii."""
-    size = rises.shape[-1]
-    along = np.arange(size) - size // 2
-    ring = np.hypot(along[:, None], along[None, :]).astype(int)
+    ring = radius(rises.shape[-1]).astype(int)
     rings = np.arange(ring.max() + 1)
     found = np.full((len(rises), len(rings)), np.nan)
     for index, rise in enumerate(rises):
-        for radius in rings:
-            known = rise[(ring == radius) & np.isfinite(rise)]
+        for number in rings:
+            known = rise[(ring == number) & np.isfinite(rise)]
             if known.size:
-                found[index, radius] = known.mean()
+                found[index, number] = known.mean()
     return rings, found
 
 

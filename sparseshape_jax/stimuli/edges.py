@@ -32,10 +32,13 @@ def find_edges(
     image: UInt8[np.ndarray, "h w 3"], *, denoise: bool = True, sigma: float = SIGMA
 ) -> Bool[np.ndarray, "h w"]:
     """True on the edges of an RGB image; raises as `require_opencv`."""
-    cv2 = require_opencv()
-    gray = to_gray(image, denoise=denoise)
+    return edges_of(to_gray(image, denoise=denoise), sigma)
+
+
+def edges_of(gray: UInt8[np.ndarray, "h w"], sigma: float = SIGMA) -> Bool[np.ndarray, "h w"]:
+    """True on the edges of an image that `to_gray` has made gray."""
     _, low, high = thresholds(gray, sigma)
-    return cv2.Canny(gray, low, high, apertureSize=3, L2gradient=False) > 0
+    return require_opencv().Canny(gray, low, high, apertureSize=3, L2gradient=False) > 0
 
 
 def to_gray(image: UInt8[np.ndarray, "h w 3"], *, denoise: bool = True) -> UInt8[np.ndarray, "h w"]:

@@ -130,13 +130,6 @@ def mean_spectrum(images: UInt8[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "s 
     return np.fft.fftshift(np.abs(np.fft.fft2(images[..., 0] / 255)).mean(axis=0))
 
 
-def radial_profile(spectrum: Float[np.ndarray, "s s"]) -> Float[np.ndarray, " radii"]:
-    """The mean of a spectrum with frequency 0 in the middle, by radius rounded down."""
-    offsets = np.arange(len(spectrum)) - len(spectrum) // 2
-    radii = np.floor(np.hypot(*np.meshgrid(offsets, offsets, indexing="ij"))).astype(int).ravel()
-    return np.bincount(radii, spectrum.ravel()) / np.bincount(radii)
-
-
 def _constant(array: np.ndarray) -> np.ndarray:
     """The array, which is kept for later calls, protected against changes."""
     array.setflags(write=False)

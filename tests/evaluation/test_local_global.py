@@ -11,7 +11,7 @@ from support.packages import require_package
 from support.small_network import SIDE, save_run
 
 from sparseshape_jax.data.folders import ClassFolder
-from sparseshape_jax.evaluation import local_global
+from sparseshape_jax.data.images import seed_of
 from sparseshape_jax.evaluation import local_global_analysis as analysis
 from sparseshape_jax.evaluation.classifiers import Classifier
 from sparseshape_jax.evaluation.conditions import Condition, make_conditions, read_pictures
@@ -124,7 +124,7 @@ def test_conditions_are_the_pixels_of_the_written_sets(photos, tmp_path):
         )
         for index in range(len(images)):
             pixels = np.asarray(images.image(index))
-            made = make_conditions(pixels, [condition], config, local_global._seed(images, index, 4))[0]
+            made = make_conditions(pixels, [condition], config, seed_of(images, index, 4))[0]
             path = out / condition.set / name / images.key(index)
             assert np.array_equal(made, np.asarray(Image.open(path))), name
 

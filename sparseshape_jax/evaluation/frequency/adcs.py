@@ -34,11 +34,7 @@ def run(config: AdcsConfig) -> list[Row]:
     """
     images = _images(config)
     results = Results(config.out, JOB, config, identity=("class", "data"))
-    total = np.zeros((len(images.classes), images.size, images.size))
-    for start in range(0, len(images), config.batch_size):
-        stop = start + config.batch_size
-        np.add.at(total, images.own[start:stop], np.asarray(amplitude(jnp.asarray(images.inputs(start, stop))), float))
-    mean = total / images.counts[:, None, None]
+    mean = images.mean_by_class(lambda inputs: np.asarray(amplitude(jnp.asarray(inputs))), config.batch_size)
     maps = adcs(mean)
     with output.replacing(results.folder / "adcs.npz") as temporary:
         np.savez(temporary, adcs=maps, amplitude=mean, counts=images.counts, classes=np.array(images.classes))

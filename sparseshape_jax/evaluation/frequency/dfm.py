@@ -138,12 +138,12 @@ def _screen(
 
 def class_energy(images: ClassImages) -> Float[np.ndarray, "c s s"]:
     """The mean of |FFT|² over the images of each class, summed over the channels of the network's input, shifted."""
-    total = np.zeros((len(images.classes), images.size, images.size))
-    for start in range(0, len(images), 64):
-        found = np.asarray(spectrum(jnp.asarray(images.inputs(start, start + 64))))
-        power = (found.real.astype(float) ** 2 + found.imag.astype(float) ** 2).sum(axis=-1)
-        np.add.at(total, images.own[start : start + 64], power)
-    return total / images.counts[:, None, None]
+
+    def energy(inputs: Float[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n s s"]:
+        found = np.asarray(spectrum(jnp.asarray(inputs)))
+        return (found.real.astype(float) ** 2 + found.imag.astype(float) ** 2).sum(axis=-1)
+
+    return images.mean_by_class(energy, batch_size=64)
 
 
 def reference_loss(losses: Losses, num_classes: int) -> Float[np.ndarray, "c groups"]:

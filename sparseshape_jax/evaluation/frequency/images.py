@@ -1,7 +1,7 @@
 """The images that frequencies are measured on: chosen by class, decoded once, kept in memory."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sparseshape_jax.data.sample import Sample
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.evaluation.decoded import Decoded
 from sparseshape_jax.evaluation.frequency.config import ImagesConfig
+from sparseshape_jax.figures.frequency import short
 from sparseshape_jax.preprocessing import Preprocessing
 
 
@@ -71,6 +72,16 @@ class ClassImages:
         pixels: Any = self.pixels[start:stop]
         return np.asarray(self.preprocessing.from_bytes(pixels), np.float32)
 
+    def mean_by_class(
+        self, measure: Callable[[Float[np.ndarray, "n s s 3"]], Float[np.ndarray, "n s s"]], batch_size: int
+    ) -> Float[np.ndarray, "c s s"]:
+        """The mean over the images of each class of what `measure` makes of inputs, in float64."""
+        total = np.zeros((len(self.classes), self.size, self.size))
+        for start in range(0, len(self), batch_size):
+            stop = start + batch_size
+            np.add.at(total, self.own[start:stop], np.asarray(measure(self.inputs(start, stop)), float))
+        return total / self.counts[:, None, None]
+
     def shown(self, inputs: Float[Any, "*n s s 3"]) -> UInt8[np.ndarray, "*n s s 3"]:
         """Inputs as pixels again, clipped to what can be seen."""
         rgb = np.asarray(self.preprocessing.denormalize(inputs))
@@ -118,7 +129,7 @@ def read_images(
         chosen = Squashed(images, chosen.indices)
         chosen.side = preprocessing.crop
     decoded = Decoded(chosen, preprocessing, batch_size, skip_bad=config.skip_bad)
-    pixels = np.concatenate([batch.images[: len(batch.indices)] for batch in decoded.batches])
+    pixels = decoded.pixels
     labels = np.asarray(chosen.labels)[decoded.shown]
     positions, own = np.unique(labels, return_inverse=True)
     names = chosen.classes
@@ -149,5 +160,5 @@ def print_missing(images: ClassImages) -> None:
 
 
 def shorten(names: Sequence[str], length: int = 16) -> list[str]:
-    """Names of classes that fit into a table or next to a panel."""
-    return [name if len(name) <= length else f"{name[: length - 1]}…" for name in names]
+    """Names of classes that fit into a table."""
+    return [short(name, length) for name in names]
