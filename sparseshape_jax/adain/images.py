@@ -16,7 +16,8 @@ from sparseshape_jax.data.images import Images, LabeledImages
 from sparseshape_jax.data.open import open_images
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.results import fingerprint
-from sparseshape_jax.stylize.procedural import numbered, procedural_style
+from sparseshape_jax.stylize.procedural import numbered
+from sparseshape_jax.stylize.style_images import ProceduralStyles
 
 PHOTOGRAPHS = (
     "astronaut.png",
@@ -52,7 +53,7 @@ def open_source(source: str) -> Images:
         number = found[1] or str(TEXTURES)
         if not number.isdecimal() or not 1 <= int(number) <= 100_000:
             raise InputError(f"{source} asks for {number!r} textures; give a number from 1 to 100000")
-        return Textures(int(number))
+        return ProceduralStyles(numbered(int(number)), SIDE)
     return open_images(source)
 
 
@@ -80,33 +81,6 @@ class Photographs(Images):
 
     def _read(self, index: int) -> Image.Image:
         return read_image(Path(str(files("skimage").joinpath("data", PHOTOGRAPHS[index]))))
-
-
-class Textures(Images):
-    """Procedural styles, computed once."""
-
-    def __init__(self, count: int) -> None:
-        self.name = "procedural"
-        self._styles = numbered(count)
-        self._image = cache(self._make)
-
-    def __len__(self) -> int:
-        return len(self._styles)
-
-    def image(self, index: int) -> Image.Image:
-        return self._image(index)
-
-    def describe(self, index: int) -> str:
-        return "procedural style {} {}".format(*self._styles[index])
-
-    def key(self, index: int) -> str:
-        return "{}-{}".format(*self._styles[index])
-
-    def signature(self) -> str:
-        return fingerprint([self._styles, SIDE])
-
-    def _make(self, index: int) -> Image.Image:
-        return Image.fromarray(procedural_style(*self._styles[index], size=SIDE))
 
 
 class Joined(LabeledImages):

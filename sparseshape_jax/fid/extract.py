@@ -3,17 +3,16 @@
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator
 from typing import cast
 
-import grain
 import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
 from sparseshape_jax import output
 from sparseshape_jax.data.images import Images
+from sparseshape_jax.data.threads import in_threads
 from sparseshape_jax.downloads import cache_folder
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.fid.networks import FeatureNetwork
@@ -143,8 +142,7 @@ def _decoded(images: Images, size: int | None) -> Iterator[np.ndarray]:
         pixels = np.asarray(images.image(index))
         return pixels if size is None else squash(pixels, size)
 
-    options = grain.ReadOptions(num_threads=os.cpu_count() or 1, prefetch_buffer_size=32)
-    return iter(grain.MapDataset.source(range(len(images))).map(decode).to_iter_dataset(options))
+    return in_threads(decode, range(len(images)), ahead=32)
 
 
 def _prepared(pixels: Iterable[Pixels], network: FeatureNetwork, protocol: Protocol) -> Iterator[np.ndarray]:

@@ -1,12 +1,9 @@
 """Restyling many photographs of many sizes: decoded by threads, computed in batches of one size each."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,14 +13,13 @@ from tqdm import tqdm
 from sparseshape_jax import parallel
 from sparseshape_jax.data.decoding import center_crop, prepare, resize_short_side
 from sparseshape_jax.data.images import Images
+from sparseshape_jax.data.threads import in_threads
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.preprocessing import Preprocessing
 from sparseshape_jax.stylize.config import StylizeConfig
 from sparseshape_jax.stylize.recolor import recolor
 from sparseshape_jax.stylize.stylizer import Codes, Stylizer
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Pixels = UInt8[np.ndarray, "h w 3"]
 
 WAITING = 8
@@ -112,7 +108,7 @@ class Restyler:
     def __call__(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Pixels | Failure]]:
         """Restyle pairs whose styles are encoded, in the order in which there are enough photographs of one size."""
         waiting: dict[tuple[int, ...], list[_Decoded]] = {}
-        for pair, found in zip(pairs, _in_threads(self._decode, pairs), strict=True):
+        for pair, found in zip(pairs, in_threads(self._decode, pairs), strict=True):
             if isinstance(found, Failure):
                 yield pair, found
                 continue
@@ -142,7 +138,7 @@ class Restyler:
         return recolor(self._style(style).astype(np.float32) / 255, content.astype(np.float32) / 255)
 
     def _decoded_styles(self, indices: Sequence[int]) -> Iterator[tuple[UInt8[np.ndarray, "n s s 3"], Sequence[int]]]:
-        decoded = _in_threads(self.style, indices)
+        decoded = in_threads(self.style, indices)
         for first in range(0, len(indices), self._batch):
             chunk = indices[first : first + self._batch]
             yield np.stack([next(decoded) for _ in chunk]), chunk
@@ -182,12 +178,3 @@ class Restyler:
 def _filled(array: np.ndarray, length: int) -> np.ndarray:
     """The array with copies of its last entry, so that nothing is compiled twice."""
     return np.concatenate([array, np.repeat(array[-1:], max(length - len(array), 0), axis=0)])
-
-
-def _in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """The function's results in order, computed a little ahead by threads."""
-    if not items:
-        return iter(())
-    threads = os.cpu_count() or 1
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
-    return iter(grain.MapDataset.source(items).map(function).to_iter_dataset(options))

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -9,35 +10,47 @@ from PIL import Image
 from sparseshape_jax.data.folders import Folder
 from sparseshape_jax.data.images import Images
 from sparseshape_jax.errors import InputError
+from sparseshape_jax.results import fingerprint
 from sparseshape_jax.stylize.config import StylesConfig
 from sparseshape_jax.stylize.procedural import numbered, procedural_style
 
 
 class ProceduralStyles(Images):
-    """The styles that `synthesize.py styles` writes by default, under the same names."""
+    """Procedural styles under the names that `synthesize.py styles` gives their files; each is computed once.
+
+    Args:
+        styles: kinds and seeds, as `numbered` returns them.
+        size: the side in pixels.
+    """
 
     name = "procedural styles"
 
-    def __init__(self) -> None:
-        self._size = StylesConfig.size
-        self._styles = {f"{kind}-{seed}.png": (kind, seed) for kind, seed in numbered(StylesConfig.count)}
-        self._keys = sorted(self._styles)
+    def __init__(self, styles: Sequence[tuple[str, int]], size: int) -> None:
+        self._styles, self._size = list(styles), size
+        self._image = cache(self._make)
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._styles)
 
     def image(self, index: int) -> Image.Image:
-        kind, seed = self._styles[self._keys[index]]
-        return Image.fromarray(procedural_style(kind, seed, size=self._size))
+        return self._image(index)
 
     def describe(self, index: int) -> str:
-        return f"the procedural style {self._keys[index]}"
+        return f"the procedural style {self.key(index)}"
 
     def key(self, index: int) -> str:
-        return self._keys[index]
+        return file_name(*self._styles[index])
 
     def signature(self) -> str:
-        return f"{self.name}: {' '.join(self._keys)}"
+        return fingerprint([self._styles, self._size])
+
+    def _make(self, index: int) -> Image.Image:
+        return Image.fromarray(procedural_style(*self._styles[index], size=self._size))
+
+
+def file_name(kind: str, seed: int) -> str:
+    """What `synthesize.py styles` calls a style's file."""
+    return f"{kind}-{seed}.png"
 
 
 def open_styles(source: str | None) -> Images:
@@ -47,7 +60,8 @@ def open_styles(source: str | None) -> Images:
         InputError: a missing or empty folder, or a missing file.
     """
     if source is None:
-        return ProceduralStyles()
+        styles = sorted(numbered(StylesConfig.count), key=lambda style: file_name(*style))
+        return ProceduralStyles(styles, StylesConfig.size)
     path = Path(source)
     if path.is_file():
         return Folder(path.parent, [path])

@@ -10,6 +10,7 @@ from sparseshape_jax.downloads import sha256
 from sparseshape_jax.results import Results, Row, fingerprint
 from sparseshape_jax.stylize.config import StylesConfig
 from sparseshape_jax.stylize.procedural import numbered, procedural_style
+from sparseshape_jax.stylize.style_images import file_name
 
 
 def run(config: StylesConfig) -> list[Row]:
@@ -26,7 +27,7 @@ def run(config: StylesConfig) -> list[Row]:
 
     def make(style: tuple[str, int]) -> tuple[Row, str]:
         kind, seed = style
-        path = results.folder / f"{kind}-{seed}.png"
+        path = results.folder / file_name(kind, seed)
         with output.replacing(path) as temporary:
             Image.fromarray(procedural_style(kind, seed, size=config.size)).save(temporary)
         row = {"file": path.name, "kind": kind, "seed": seed, "size": config.size, "sha256": sha256(path)}

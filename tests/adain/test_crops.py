@@ -5,8 +5,10 @@ import pytest
 
 from sparseshape_jax.adain.config import CropsConfig
 from sparseshape_jax.adain.crops import Crops, vary_colors
-from sparseshape_jax.adain.images import PHOTOGRAPHS, Joined, Photographs, Textures, open_source
+from sparseshape_jax.adain.images import PHOTOGRAPHS, SIDE, Joined, Photographs, open_source
 from sparseshape_jax.errors import InputError
+from sparseshape_jax.stylize.procedural import numbered
+from sparseshape_jax.stylize.style_images import ProceduralStyles
 
 SETTINGS = CropsConfig(size=16, threads=0)
 
@@ -20,7 +22,7 @@ def test_the_photographs_are_there():
 
 def test_textures_are_counted_and_computed_once():
     images = open_source("procedural:11")
-    assert isinstance(images, Textures)
+    assert isinstance(images, ProceduralStyles)
     assert len(images) == 11
     assert len({images.key(index) for index in range(11)}) == 11
     assert images.image(3) is images.image(3)
@@ -32,7 +34,7 @@ def test_textures_are_counted_and_computed_once():
 
 
 def test_sources_get_equal_shares():
-    few, many = Textures(2), Photographs()
+    few, many = ProceduralStyles(numbered(2), SIDE), Photographs()
     joined = Joined([few, many])
     keys = [joined.key(index) for index in range(len(joined))]
     assert len(keys) == 26
