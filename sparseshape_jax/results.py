@@ -60,14 +60,19 @@ class Results:
         job: what the job is called on the command line, such as "evaluate shape-bias".
         config: its settings.
         identity: names of entries; a new row replaces an earlier one with the same values there.
+        one_run: the folder holds one run, so rows of an earlier one do not stay.
 
     Raises:
         InputError: the folder cannot be written to.
     """
 
-    def __init__(self, out: str | Path, job: str, config: Any, *, identity: Sequence[str]) -> None:
+    def __init__(
+        self, out: str | Path, job: str, config: Any, *, identity: Sequence[str], one_run: bool = False
+    ) -> None:
         self.folder = output.prepare_folder(out)
         self.job, self.config, self.identity = job, config, tuple(identity)
+        if one_run:
+            (self.folder / RESULTS).unlink(missing_ok=True)
         earlier = read_results(self.folder)
         self._rows = {self._key(row): row for row in earlier["rows"]}
         self._figures: list[str] = earlier["figures"]

@@ -13,7 +13,7 @@ from sparseshape_jax import output
 from sparseshape_jax.adain.config import MAY_CHANGE, TrainAdaINConfig
 from sparseshape_jax.adain.task import AdaINTask
 from sparseshape_jax.figures import decoder_curves
-from sparseshape_jax.results import RESULTS, Results, fingerprint
+from sparseshape_jax.results import Results, fingerprint
 from sparseshape_jax.stylize.decoder_files import DECODER
 from sparseshape_jax.training import loop
 from sparseshape_jax.training.log import Row
@@ -59,9 +59,7 @@ def write_results(task: AdaINTask, rows: Sequence[Row]) -> None:
         "style": task.styles.images.signature(),
         "encoder": task.loaded.sha256,
     }
-    # A folder holds one run, so rows of an earlier one do not stay.
-    (Path(config.out) / RESULTS).unlink(missing_ok=True)
-    results = Results(config.out, "train adain", config, identity=("step",))
+    results = Results(config.out, "train adain", config, identity=("step",), one_run=True)
     for row in rows:
         if row["kind"] == "eval":
             kept = {name: row[name] for name in ("set", "epoch", "step", "content", "style", "pixels")}

@@ -4,7 +4,6 @@ Source: Li et al. (2023), section 4.3.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from sparseshape_jax import output, parallel
@@ -12,7 +11,7 @@ from sparseshape_jax.classifier.config import MAY_CHANGE, TrainClassifierConfig
 from sparseshape_jax.classifier.dry_run import describe
 from sparseshape_jax.classifier.task import ClassifierTask
 from sparseshape_jax.figures import learning_curves
-from sparseshape_jax.results import RESULTS, Results, fingerprint
+from sparseshape_jax.results import Results, fingerprint
 from sparseshape_jax.top_k.placement import merge_placement
 from sparseshape_jax.training import loop
 from sparseshape_jax.training.log import Row
@@ -78,9 +77,7 @@ def write_results(task: ClassifierTask, rows: Sequence[Row]) -> None:
         | {name: images.signature() for name, images in task.sets.items()},
         "init_from": task.init_sha256,
     }
-    # A folder holds one run, so rows of an earlier one do not stay.
-    (Path(config.out) / RESULTS).unlink(missing_ok=True)
-    results = Results(config.out, "train classifier", config, identity=("set", "epoch"))
+    results = Results(config.out, "train classifier", config, identity=("set", "epoch"), one_run=True)
     for row in rows:
         if row["kind"] == "eval":
             top_k = merge_placement(task.placement(task.progress(row["step"] - 1)))
