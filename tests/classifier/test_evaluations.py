@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 from safetensors.numpy import load_file
+from support.colored_noise import write_noise
 
 from sparseshape_jax.classifier.task import ClassifierTask
 from sparseshape_jax.cli import main
@@ -28,17 +28,8 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of colored noise: 14 images each to train on, 7, 6 and 5 to evaluate."""
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for split, counts in (("train", (14, 14, 14)), ("val", (7, 6, 5))):
-        for number, (color, count) in enumerate(zip(("blue", "green", "red"), counts, strict=True)):
-            for index in range(count):
-                noise = rng.integers(0, 120, (16, 16, 3))
-                noise[..., number] += 60
-                path = folder / split / color / f"{index}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(noise.astype(np.uint8)).save(path)
-    return folder
+    counts = {"train": (14, 14, 14), "val": (7, 6, 5)}
+    return write_noise(tmp_path_factory.mktemp("photos"), counts, tint=60)
 
 
 @pytest.fixture

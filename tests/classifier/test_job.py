@@ -18,6 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
+from support.colored_noise import write_noise
 
 from sparseshape_jax import TopK, parallel
 from sparseshape_jax.cli import main
@@ -39,17 +40,8 @@ SETTINGS = {
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of colored noise: 20 images each to train on, 7 each to evaluate, 5 each stylized."""
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 20), ("val", 7), ("stylized", 5)):
-        for number, color in enumerate(("blue", "green", "red")):
-            for index in range(count):
-                noise = rng.integers(0, 120, (16, 16, 3))
-                noise[..., number] += 100
-                path = folder / split / color / f"{index}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(noise.astype(np.uint8)).save(path)
-    return folder
+    counts = {"train": (20, 20, 20), "val": (7, 7, 7), "stylized": (5, 5, 5)}
+    return write_noise(tmp_path_factory.mktemp("photos"), counts, tint=100)
 
 
 @pytest.fixture
