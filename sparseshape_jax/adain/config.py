@@ -9,9 +9,10 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sparseshape_jax.checks import check_ranges
 from sparseshape_jax.data.config import AugmentConfig
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.training.config import OptimizerConfig, ScheduleConfig, check_ranges
+from sparseshape_jax.training.config import OptimizerConfig, ScheduleConfig
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sparseshape_jax.checks import check_ranges
 from sparseshape_jax.data.config import AugmentConfig
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.top_k.options import check_fraction
 from sparseshape_jax.top_k.spec import TopK, read_spelling
-from sparseshape_jax.training.config import DistributedConfig, OptimizerConfig, ScheduleConfig, check_ranges
+from sparseshape_jax.training.config import DistributedConfig, OptimizerConfig, ScheduleConfig
 
 
 @dataclass(frozen=True)

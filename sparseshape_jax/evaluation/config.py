@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from sparseshape_jax.checks import check_ranges
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.top_k.options import check_fraction
 from sparseshape_jax.top_k.spec import TopK, TopKChanges
@@ -194,8 +195,7 @@ class ShapeBiasConfig(ClassificationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; it must be at least 0")
+        check_ranges("", self, seed=(0, math.inf))
 
 
 @dataclass(frozen=True)
@@ -260,8 +260,7 @@ class OodConfig(ClassificationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; it must be at least 0")
+        check_ranges("", self, seed=(0, math.inf))
         if self.data is None and not self.records and not self.download:
             raise InputError(
                 "nothing to measure; give --data DIR (a folder of sets), --records DIR (existing decisions), or both,"

@@ -1,8 +1,10 @@
 """Settings of `evaluate.py local-global` and `evaluate.py relevance`. Imports no JAX, NumPy or PIL."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sparseshape_jax.checks import check_ranges
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.evaluation.config import ClassificationConfig
 from sparseshape_jax.relevance.composite import Composite
@@ -62,7 +64,7 @@ class LocalGlobalConfig(ClassificationConfig):
                 raise InputError(f"smoothing is {self.smoothing!r}; it can be a number or bilateral")
         elif not 0 < self.smoothing < float("inf"):
             raise InputError(f"smoothing is {self.smoothing}; it must be above 0")
-        _check_sample(self.per_class, self.seed)
+        check_ranges("", self, per_class=(1, math.inf), seed=(0, math.inf))
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,4 @@ class RelevanceConfig(ClassificationConfig):
             raise InputError(f"explain is {self.explain!r}; it can be predicted, true, or the number of a class from 0")
         if self.steps < 1 or self.noise < 0:
             raise InputError(f"steps is {self.steps} and noise {self.noise}; give at least 1 step, and noise from 0")
-        _check_sample(self.per_class, self.seed)
-
-
-def _check_sample(per_class: int | None, seed: int) -> None:
-    if per_class is not None and per_class < 1:
-        raise InputError(f"per_class is {per_class}; it must be at least 1")
-    if seed < 0:
-        raise InputError(f"seed is {seed}; it must be at least 0")
+        check_ranges("", self, per_class=(1, math.inf), seed=(0, math.inf))

@@ -1,8 +1,10 @@
 """Settings of `evaluate.py fid`. Imports no JAX, NumPy or PIL."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sparseshape_jax.checks import check_ranges
 from sparseshape_jax.errors import InputError
 
 
@@ -54,7 +56,6 @@ class FidConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; it must be at least {least}")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; it must be at least 0")
+        check_ranges("", self, seed=(0, math.inf))
         if self.kid_subset is not None and self.protocol == "pytorch-fid":
             raise InputError("protocol pytorch-fid has no KID; choose clean or tf, or leave kid_subset out")

@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
+from sparseshape_jax.checks import check_outside, check_ranges
 from sparseshape_jax.errors import InputError
 
 
@@ -40,10 +40,7 @@ class StimuliConfig:
     config.yaml. Repeat the same command to make what is missing."""
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; it must be at least 0")
-        if self.per_class is not None and self.per_class < 1:
-            raise InputError(f"per_class is {self.per_class}; it must be at least 1")
+        check_ranges("", self, seed=(0, math.inf), per_class=(1, math.inf))
         if self.size is not None and not 8 <= self.size <= 4096:
             raise InputError(f"size is {self.size}; it must be from 8 to 4096 pixels")
         if not self.sets or len(set(self.sets)) < len(self.sets):
@@ -52,8 +49,7 @@ class StimuliConfig:
             raise InputError("conditions belong to one set; give one with --sets, and at least one condition")
         if self.conditions is not None and len(set(self.conditions)) < len(self.conditions):
             raise InputError(f"conditions are {list(self.conditions)}; give each once")
-        if Path(self.out).resolve().is_relative_to(Path(self.images).resolve()):
-            raise InputError(f"the output folder {self.out} is inside {self.images}; give one outside it")
+        check_outside(self.out, self.images)
 
 
 @dataclass(frozen=True)
@@ -100,5 +96,4 @@ class BandSetsConfig:
             raise InputError(f"cue is {self.cue}; it must be above 0")
         if not 0 < self.share < 1:
             raise InputError(f"share is {self.share}; it must be above 0 and below 1")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; it must be at least 0")
+        check_ranges("", self, seed=(0, math.inf))

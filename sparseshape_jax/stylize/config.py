@@ -1,9 +1,10 @@
 """Settings of `synthesize.py styles` and `synthesize.py stylize`. Imports no JAX, NumPy or PIL."""
 
+import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
+from sparseshape_jax.checks import check_outside, check_ranges
 from sparseshape_jax.errors import InputError
 
 Kinds = tuple[str, ...]
@@ -37,8 +38,7 @@ class StylesConfig:
             raise InputError(f"kinds are {list(self.kinds)}; give at least one, each once")
         if not 8 <= self.size <= 4096:
             raise InputError(f"size is {self.size}; it must be from 8 to 4096 pixels")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; it must be at least 0")
+        check_ranges("", self, seed=(0, math.inf))
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,7 @@ class StylizeConfig:
                 raise InputError(f"{name} is {value}; it must be from 8 to 4096 pixels")
         if self.crop is not None and self.size is not None and self.crop > self.size:
             raise InputError(f"crop is {self.crop} and size {self.size}; a square of the short side is the largest")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; it must be at least 0")
-        if not 1 <= self.batch_size <= 4096:
-            raise InputError(f"batch_size is {self.batch_size}; it must be from 1 to 4096")
+        check_ranges("", self, seed=(0, math.inf), batch_size=(1, 4096))
         if (self.vgg is None) != (self.decoder is None):
             raise InputError("vgg and decoder belong together; give both files of pytorch-AdaIN, or none")
         if self.weights is not None and self.vgg is not None:
@@ -106,8 +103,8 @@ class StylizeConfig:
         if self.stylizer == "magenta" and (self.weights or self.vgg):
             raise InputError("weights, vgg and decoder belong to --stylizer adain; magenta has its own")
         for source in (self.content, self.style):
-            if source is not None and Path(self.out).resolve().is_relative_to(Path(source).resolve()):
-                raise InputError(f"the output folder {self.out} is inside {source}; give one outside it")
+            if source is not None:
+                check_outside(self.out, source)
 
 
 def check_alpha(alpha: float) -> None:

@@ -2,24 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from sparseshape_jax.checks import check_ranges
 from sparseshape_jax.errors import InputError
-
-
-def check_ranges(prefix: str, settings: Any, **allowed: tuple[float, float]) -> None:
-    """Raise `InputError` for a setting outside its closed range; None passes.
-
-    Args:
-        prefix: what comes before a setting's name on the command line, such as "optimizer.".
-        settings: has the settings as attributes.
-        allowed: lowest and highest value, by the setting's name.
-    """
-    for name, (low, high) in allowed.items():
-        value = getattr(settings, name)
-        if value is not None and not low <= value <= high:
-            bound = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-            raise InputError(f"{prefix}{name} is {value}; it must be {bound}")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """Settings of `evaluate.py frequency`. Imports no JAX, NumPy or PIL."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sparseshape_jax.checks import check_ranges
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.evaluation.config import NetworkConfig
 from sparseshape_jax.top_k.options import check_fraction
@@ -31,8 +33,7 @@ class ImagesConfig:
     """Leave out images that cannot be decoded, and list them in results.json, instead of stopping."""
 
     def __post_init__(self) -> None:
-        if self.per_class is not None and self.per_class < 1:
-            raise InputError(f"per_class is {self.per_class}; it must be at least 1")
+        check_ranges("", self, per_class=(1, math.inf))
         if self.classes is not None and (not self.classes or len(set(self.classes)) < len(self.classes)):
             raise InputError(f"classes are {list(self.classes)}; give at least one, each once: --classes cat dog")
 
@@ -117,8 +118,7 @@ class DfmConfig(FilteredConfig):
             raise InputError(f"screen is {self.screen:g}; it must be between 0 and 1")
         if self.screen is not None and self.symmetry == "reference":
             raise InputError("a screen needs groups that do not overlap; leave out --screen or --symmetry reference")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; it must be at least 0")
+        check_ranges("", self, seed=(0, math.inf))
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 import math
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
+from sparseshape_jax.checks import check_outside
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.synthesis.config import SIDES, Bounds
 
@@ -139,8 +139,7 @@ class CueConflictConfig:
         if self.only_recognized and self.check_model is None:
             raise InputError("only_recognized needs a check_model; give one, or leave both out")
         for name, folder in (("content", self.content), ("style", self.style)):
-            if Path(self.out).resolve().is_relative_to(Path(folder).resolve()):
-                raise InputError(f"the output folder {self.out} is inside --{name} {folder}; give one outside it")
+            check_outside(self.out, folder, f"--{name} {folder}")
 
     @property
     def part(self) -> tuple[int, int]:
