@@ -9,7 +9,9 @@ pattern of the k-th largest value, since floats of one sign order like the integ
 counting per step, in place, where `lax.top_k` sorts transposed rows.
 """
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import get_args
 
@@ -22,8 +24,11 @@ from jaxtyping import Array, Bool, Float, Int
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.top_k.options import Keep, Method, Scope, check_fraction
 
-_CACHED = 2**20
-"""Bytes. On a CPU, larger feature maps are searched image by image, so that every pass finds them in its cache."""
+_CACHED = 2**23
+"""Bytes. On a CPU, larger batches are searched a few images at a time, so that every pass finds them in its cache."""
+
+_PARTS = 8
+"""Into how many parts positions are divided when they are counted; with more, XLA's CPU compiler stops vectorizing."""
 
 AXES: dict[Scope, tuple[int, ...]] = {"spatial": (-3, -2), "channel": (-1,), "volume": (-3, -2, -1)}
 """Which axes of an NHWC array compete with each other."""
@@ -108,7 +113,7 @@ def top_k_mask(
         return jnp.ones(x.shape, bool)
     # -0 and +0 tie, as the numbers do, although their bits differ.
     values = jnp.where(x == 0, jnp.zeros_like(x), x) if signed else jnp.abs(x)
-    return _METHODS[method](values, k, AXES[scope])
+    return _METHODS[method](values, k, scope)
 
 
 def kept(shape: Sequence[int], fraction: float, scope: Scope = "spatial") -> int:
@@ -152,8 +157,9 @@ def _count_to_keep(
     return kept(shape, fraction, scope)
 
 
-def _mask_by_top_k(values: Array, k: int | Array, axes: tuple[int, ...]) -> Array:
+def _mask_by_top_k(values: Array, k: int | Array, scope: Scope) -> Array:
     """The definition. Indices are used, not values: with the values alone XLA's CPU compiler sorts whole rows."""
+    axes = AXES[scope]
     competing = tuple(range(-len(axes), 0))
     moved = jnp.moveaxis(values, axes, competing)
     rows = moved.reshape(*moved.shape[: -len(axes)], -1)
@@ -164,34 +170,39 @@ def _mask_by_top_k(values: Array, k: int | Array, axes: tuple[int, ...]) -> Arra
     return jnp.moveaxis(mask.reshape(moved.shape), competing, axes)
 
 
-def _mask_by_threshold(values: Array, k: int | Array, axes: tuple[int, ...]) -> Array:
-    keys = _ordered_bits(values)
-    threshold, reached = _search_threshold(keys, k, axes)
+def _mask_by_threshold(values: Array, k: int | Array, scope: Scope) -> Array:
+    keys = _ordered_bits(values.reshape(_competing(values.shape, scope)))
+    limits = jnp.iinfo(keys.dtype)
+    threshold, reached = _search_threshold(keys, k, limits.min, limits.max)
     # Usually exactly k keys reach the threshold; otherwise several tie there and the first few of them survive.
-    return lax.cond(
+    mask = lax.cond(
         jnp.all(reached == k),
         lambda: keys >= threshold,
-        lambda: (keys > threshold) | _first(keys == threshold, k - _count(keys > threshold, axes), axes),
+        lambda: (keys > threshold) | _first(keys == threshold, k - _count(keys > threshold, keys.dtype)),
     )
+    return mask.reshape(values.shape)
 
 
-def _mask_image_by_image(values: Array, k: int | Array, axes: tuple[int, ...]) -> Array:
-    """The same, with large maps searched one image after the other; for CPUs."""
-    if values.ndim == 4 and values[0].nbytes > _CACHED:
-        return lax.map(lambda image: _mask_by_threshold(image, k, axes), values)
-    return _mask_by_threshold(values, k, axes)
+def _mask_in_blocks(values: Array, k: int | Array, scope: Scope) -> Array:
+    """The same, with large batches searched a few images after the others; for CPUs."""
+    if values.ndim != 4 or values.nbytes <= _CACHED:
+        return _mask_by_threshold(values, k, scope)
+    images, *shape = values.shape
+    several = max(n for n in range(1, images + 1) if images % n == 0 and (n == 1 or n * values[0].nbytes <= _CACHED))
+    blocks = values.reshape(images // several, several, *shape)
+    return lax.map(lambda block: _mask_by_threshold(block, k, scope), blocks).reshape(values.shape)
 
 
-def _threshold(values: Array, k: int | Array, axes: tuple[int, ...]) -> Array:
+def _threshold(values: Array, k: int | Array, scope: Scope) -> Array:
     return lax.platform_dependent(
         values,
         jnp.asarray(k, jnp.int32),
-        cpu=lambda values, k: _mask_image_by_image(values, k, axes),
-        default=lambda values, k: _mask_by_threshold(values, k, axes),
+        cpu=lambda values, k: _mask_in_blocks(values, k, scope),
+        default=lambda values, k: _mask_by_threshold(values, k, scope),
     )
 
 
-def _auto(values: Array, k: int | Array, axes: tuple[int, ...]) -> Array:
+def _auto(values: Array, k: int | Array, scope: Scope) -> Array:
     """The faster method, as measured on a CPU (`benchmarks/top_k.py`): there the search wins at every shape and k.
 
     Elsewhere nothing has been measured; `lax.top_k` has kernels of its own there, so the definition is the default.
@@ -200,16 +211,24 @@ def _auto(values: Array, k: int | Array, axes: tuple[int, ...]) -> Array:
     return lax.platform_dependent(
         values,
         jnp.asarray(k, jnp.int32),
-        cpu=lambda values, k: _mask_image_by_image(values, k, axes),
-        default=lambda values, k: _mask_by_top_k(values, k if static is None else static, axes),
+        cpu=lambda values, k: _mask_in_blocks(values, k, scope),
+        default=lambda values, k: _mask_by_top_k(values, k if static is None else static, scope),
     )
 
 
-_METHODS: dict[Method, Callable[[Array, int | Array, tuple[int, ...]], Array]] = {
+_METHODS: dict[Method, Callable[[Array, int | Array, Scope], Array]] = {
     "top_k": _mask_by_top_k,
     "threshold": _threshold,
     "auto": _auto,
 }
+
+
+def _competing(shape: Sequence[int], scope: Scope) -> tuple[int, ...]:
+    """The shape (…, P, L) in which the P entries that compete with each other stand along one axis, last but one."""
+    *n, h, w, c = shape
+    if scope == "spatial":
+        return (*n, h * w, c)
+    return (*n, h, w, c, 1) if scope == "channel" else (*n, h * w * c, 1)
 
 
 def _ordered_bits(values: Array) -> Array:
@@ -219,21 +238,32 @@ def _ordered_bits(values: Array) -> Array:
     return integers ^ ((integers >> (bits - 1)) & jnp.iinfo(integers.dtype).max)
 
 
-def _count(where: Array, axes: tuple[int, ...]) -> Array:
-    """How many are true. Counted in float32 while it is exact: XLA's CPU compiler vectorizes that, but not integers."""
-    exact = _size(where.shape, axes) <= 2**24
-    return jnp.sum(where, axes, keepdims=True, dtype=jnp.float32 if exact else jnp.int32).astype(jnp.int32)
+def _count(where: Bool[Array, "*n p l"], dtype: jnp.dtype) -> Int[Array, "*n 1 l"]:
+    """How many are true along the last axis but one.
+
+    XLA's CPU compiler vectorizes sums of arrays of integers, but not reductions to integers. So eight parts are added
+    first, as integers as wide as the keys that were compared; what is left is reduced in float32, while that is exact.
+    """
+    positions = where.shape[-2]
+    part = positions // _PARTS
+    exact = jnp.float32 if positions <= 2**24 else jnp.int32
+    pieces = [where[..., i * part : (i + 1) * part, :].astype(dtype) for i in range(_PARTS if part else 0)]
+    count = jnp.sum(functools.reduce(operator.add, pieces), -2, keepdims=True, dtype=exact) if part else 0
+    if positions % _PARTS:
+        count += jnp.sum(where[..., part * _PARTS :, :], -2, keepdims=True, dtype=exact)
+    return count.astype(jnp.int32)
 
 
-def _search_threshold(keys: Array, k: int | Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+def _search_threshold(keys: Array, k: int | Array, least: int, largest: int) -> tuple[Array, Array]:
     """A threshold that the k largest keys reach, and how many keys reach it: exactly k, or more if the k-th is tied.
 
     Bisection between bounds with count(keys ≥ low) ≥ k > count(keys ≥ high), until every row is exact or its bounds are
-    neighbors: then `low` is the k-th largest key, which is tied.
+    neighbors: then `low` is the k-th largest key, which is tied. No key is below `least`, and none is `largest`.
     """
-    low = jnp.min(keys, axes, keepdims=True)
-    high = jnp.max(keys, axes, keepdims=True) + 1
-    reached = _count(keys >= low, axes)
+    # Made from keys, so that `shard_map` knows that they differ between devices.
+    low = jnp.minimum(keys[..., :1, :], least)
+    high = jnp.maximum(keys[..., :1, :], largest)
+    reached = _count(keys >= low, keys.dtype)
 
     def middle(low: Array, high: Array) -> Array:
         return (low & high) + ((low ^ high) >> 1)  # their mean, without the sum that could overflow
@@ -244,7 +274,7 @@ def _search_threshold(keys: Array, k: int | Array, axes: tuple[int, ...]) -> tup
     def narrow(bounds: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         low, high, reached = bounds
         trial = middle(low, high)
-        count = _count(keys >= trial, axes)
+        count = _count(keys >= trial, keys.dtype)
         moves = unsettled(low, high, reached)
         raises = moves & (count >= k)
         return (
@@ -257,10 +287,10 @@ def _search_threshold(keys: Array, k: int | Array, axes: tuple[int, ...]) -> tup
     return low, reached
 
 
-def _first(where: Array, count: Array, axes: tuple[int, ...]) -> Array:
-    """The first `count` true entries of each row, in row-major order."""
-    shape = tuple(size if axis - where.ndim in axes else 1 for axis, size in enumerate(where.shape))
-    positions = _size(where.shape, axes)
-    order = jnp.where(where, positions - jnp.arange(positions, dtype=jnp.int32).reshape(shape), 0)
-    threshold, _ = _search_threshold(order, count, axes)
+def _first(where: Bool[Array, "*n p l"], count: Int[Array, "*n 1 l"]) -> Bool[Array, "*n p l"]:
+    """The first `count` true entries along the last axis but one."""
+    positions = where.shape[-2]
+    dtype = jnp.dtype("int16" if positions < 2**15 - 1 else "int32")
+    order = jnp.where(where, positions - jnp.arange(positions, dtype=dtype)[:, None], jnp.zeros((), dtype))
+    threshold, _ = _search_threshold(order, count, 0, positions + 1)
     return where & (order >= threshold)
