@@ -17,6 +17,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from sparseshape_jax.errors import Incomplete, InputError
+from sparseshape_jax.programs import keep_programs
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -59,6 +60,7 @@ def main(description: str, jobs: Jobs, arguments: Sequence[str] | None = None, *
         warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
         try:
             job, settings = _read(parser, jobs, list(sys.argv[1:] if arguments is None else arguments))
+            keep_programs()
             module, _, function = job.function.partition(":")
             getattr(import_module(module), function)(settings)
             sys.stdout.flush()

@@ -10,6 +10,8 @@ import pytest
 from support.packages import require_package
 from support.torch_reference import import_torchvision
 
+# Scripts keep no programs in the user's cache here; see `compiled_programs`.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 # Arrays of different ranks or types meet only where the code says so.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -70,3 +72,4 @@ def compiled_programs(tmp_path_factory) -> Iterator[Path]:
         jax.config.update(name, value)
     for name in environment:
         del os.environ[name]
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = ""

@@ -5,7 +5,7 @@ from typing import Any
 
 from flax import nnx
 
-from sparseshape_jax.models.layers import AdaptiveAveragePool, max_pool
+from sparseshape_jax.models.layers import AdaptiveAveragePool, Linear, max_pool
 from sparseshape_jax.models.network import Network, Steps, flatten
 from sparseshape_jax.models.registry import Architecture, register
 
@@ -46,9 +46,9 @@ class AlexNet(Network):
         if not trunk_only:
             self.avgpool = AdaptiveAveragePool(6)
             self.dropout = nnx.Dropout(dropout, rngs=rngs)
-            self.fc6 = nnx.Linear(6 * 6 * 256, 4096, dtype=dtype, rngs=rngs)
-            self.fc7 = nnx.Linear(4096, 4096, dtype=dtype, rngs=rngs)
-            self.fc8 = nnx.Linear(4096, num_classes, dtype=dtype, rngs=rngs)
+            self.fc6 = Linear(6 * 6 * 256, 4096, dtype=dtype, rngs=rngs)
+            self.fc7 = Linear(4096, 4096, dtype=dtype, rngs=rngs)
+            self.fc8 = Linear(4096, num_classes, dtype=dtype, rngs=rngs)
 
     def steps(self) -> Steps:
         for number in range(1, 6):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sparseshape_jax.models.layers import BatchNorm, GlobalAverage, max_pool
+from sparseshape_jax.models.layers import BatchNorm, GlobalAverage, Linear, max_pool
 from sparseshape_jax.models.network import Network, Steps
 from sparseshape_jax.models.registry import Architecture, register
 
@@ -207,7 +207,7 @@ class Inception(Network):
             width = block.features
         if not trunk_only:
             self.avgpool = GlobalAverage()
-            self.fc = nnx.Linear(width, num_classes, dtype=dtype, rngs=rngs)
+            self.fc = Linear(width, num_classes, dtype=dtype, rngs=rngs)
 
     def steps(self) -> Steps:
         for name in STEM:

@@ -27,6 +27,7 @@ from sparseshape_jax.models.layers import (
     BatchNorm,
     Conv,
     GlobalAverage,
+    Linear,
     SqueezeExcitation,
     max_pool,
 )
@@ -183,7 +184,7 @@ class ResNet(Network):
             self.avgpool: Callable[[Array], Array] = (
                 AveragePool(4, 4) if stem == "cifar" else GlobalAverage(keepdims=True)
             )
-            self.fc = nnx.Linear(cells * inputs, num_classes, dtype=dtype, rngs=rngs)
+            self.fc = Linear(cells * inputs, num_classes, dtype=dtype, rngs=rngs)
 
     def steps(self) -> Steps:
         yield "conv1", self.conv1

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sparseshape_jax.models.layers import GlobalAverage, max_pool
+from sparseshape_jax.models.layers import Conv, GlobalAverage, max_pool
 from sparseshape_jax.models.network import Network, Steps
 from sparseshape_jax.models.registry import Architecture, register
 
@@ -32,7 +32,7 @@ class Fire(nnx.Module):
     """1×1 squeeze, then 1×1 and 3×3 expansions side by side: (N, H, W, inputs) to (N, H, W, 2·expanded)."""
 
     def __init__(self, inputs: int, squeezed: int, expanded: int, *, dtype: Any = None, rngs: nnx.Rngs) -> None:
-        conv = partial(nnx.Conv, kernel_init=HE_UNIFORM, dtype=dtype, rngs=rngs)
+        conv = partial(Conv, padding=0, kernel_init=HE_UNIFORM, dtype=dtype, rngs=rngs)
         self.squeeze = conv(inputs, squeezed, (1, 1))
         self.expand1x1 = conv(squeezed, expanded, (1, 1))
         self.expand3x3 = conv(squeezed, expanded, (3, 3), padding=1)
@@ -69,7 +69,7 @@ class SqueezeNet(Network):
             self.average = GlobalAverage()
             self.dropout = nnx.Dropout(dropout, rngs=rngs)
             small = nnx.initializers.normal(0.01)
-            self.conv10 = nnx.Conv(inputs, num_classes, (1, 1), kernel_init=small, dtype=dtype, rngs=rngs)
+            self.conv10 = Conv(inputs, num_classes, (1, 1), padding=0, kernel_init=small, dtype=dtype, rngs=rngs)
 
     def steps(self) -> Steps:
         pool = partial(max_pool, window=3, stride=2, ceil_mode=True)

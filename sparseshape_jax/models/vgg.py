@@ -6,7 +6,7 @@ from typing import Any, Literal
 from flax import nnx
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.models.layers import HE_NORMAL, AdaptiveAveragePool, AveragePool, BatchNorm, Conv, max_pool
+from sparseshape_jax.models.layers import HE_NORMAL, AdaptiveAveragePool, AveragePool, BatchNorm, Conv, Linear, max_pool
 from sparseshape_jax.models.network import Network, Operator, Steps, flatten
 from sparseshape_jax.models.registry import Architecture, register
 
@@ -58,7 +58,7 @@ class VGG(Network):
         if not trunk_only:
             self.avgpool = AdaptiveAveragePool(7)
             self.dropout = nnx.Dropout(dropout, rngs=rngs)
-            linear = partial(nnx.Linear, kernel_init=nnx.initializers.normal(0.01), dtype=dtype, rngs=rngs)
+            linear = partial(Linear, kernel_init=nnx.initializers.normal(0.01), dtype=dtype, rngs=rngs)
             self.fc6 = linear(7 * 7 * 512, 4096)
             self.fc7 = linear(4096, 4096)
             self.fc8 = linear(4096, num_classes)

@@ -18,7 +18,14 @@ from jaxtyping import Array
 
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.models import Network
-from sparseshape_jax.models.layers import AdaptiveAveragePool, Add, AveragePool, GlobalAverage, SqueezeExcitation
+from sparseshape_jax.models.layers import (
+    AdaptiveAveragePool,
+    Add,
+    AveragePool,
+    GlobalAverage,
+    Linear,
+    SqueezeExcitation,
+)
 from sparseshape_jax.models.registry import architecture_of
 from sparseshape_jax.relevance.composite import Composite
 from sparseshape_jax.relevance.rules import ACCOUNT, Convolution, Dense, Settings, propagate, scaled, share_out
@@ -200,6 +207,8 @@ def _convolution_of(path: tuple[Any, ...], modules: Mapping[Any, Any], names: Ma
 def _weights(module: nnx.Conv | nnx.Linear, norm: nnx.BatchNorm | None) -> tuple[Any, Any]:
     """Kernel and bias, with a normalization folded in."""
     kernel = module.kernel[...]
+    if isinstance(module, Linear):
+        kernel = kernel.T
     bias = jnp.zeros(kernel.shape[-1], kernel.dtype) if module.bias is None else module.bias[...]
     if norm is None:
         return kernel, bias

@@ -247,11 +247,13 @@ def _count(where: Bool[Array, "*n p l"], dtype: jnp.dtype) -> Int[Array, "*n 1 l
     positions = where.shape[-2]
     part = positions // _PARTS
     exact = jnp.float32 if positions <= 2**24 else jnp.int32
-    pieces = [where[..., i * part : (i + 1) * part, :].astype(dtype) for i in range(_PARTS if part else 0)]
-    count = jnp.sum(functools.reduce(operator.add, pieces), -2, keepdims=True, dtype=exact) if part else 0
+    counts = []
+    if part:
+        pieces = [where[..., i * part : (i + 1) * part, :].astype(dtype) for i in range(_PARTS)]
+        counts.append(jnp.sum(functools.reduce(operator.add, pieces), -2, keepdims=True, dtype=exact))
     if positions % _PARTS:
-        count += jnp.sum(where[..., part * _PARTS :, :], -2, keepdims=True, dtype=exact)
-    return count.astype(jnp.int32)
+        counts.append(jnp.sum(where[..., part * _PARTS :, :], -2, keepdims=True, dtype=exact))
+    return functools.reduce(operator.add, counts).astype(jnp.int32)
 
 
 def _search_threshold(keys: Array, k: int | Array, least: int, largest: int) -> tuple[Array, Array]:
