@@ -4,6 +4,7 @@ Every job is a frozen dataclass of settings and a function that takes it. The fu
 the job runs, so that `--help` answers at once.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -59,10 +60,11 @@ def main(description: str, jobs: Jobs, arguments: Sequence[str] | None = None, *
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
         try:
-            job, settings = _read(parser, jobs, list(sys.argv[1:] if arguments is None else arguments))
+            job, settings, profile = _read(parser, jobs, list(sys.argv[1:] if arguments is None else arguments))
             keep_programs()
             module, _, function = job.function.partition(":")
-            getattr(import_module(module), function)(settings)
+            with _profiled(profile):
+                getattr(import_module(module), function)(settings)
             sys.stdout.flush()
         except InputError as error:
             _fail(str(error))
@@ -122,6 +124,8 @@ def _add_jobs(parser: _Parser, jobs: Jobs) -> None:
         command = _Parser(description=job.settings.__doc__, epilog=_examples(job))
         command.add_argument("--config", action="config", help="YAML file with settings; flags after it override it")
         command.add_class_arguments(job.settings, as_positional=True)
+        trace = "folder for a trace of the run, which Perfetto and TensorBoard open"
+        command.add_argument("--profile", metavar="DIR", help=trace)
         for action in command._actions:
             if _several(_positionals(job.settings).get(action.dest)):
                 action.metavar = f"{action.dest} ..."
@@ -141,8 +145,25 @@ def _commands(job: "Job | Jobs") -> list[str]:
     return [command for each in job.values() for command in _commands(each)]
 
 
-def _read(parser: _Parser, jobs: Jobs, arguments: list[str]) -> tuple[Job, Any]:
-    """The job that the command line names, and its settings."""
+@contextlib.contextmanager
+def _profiled(folder: str | None) -> Iterator[None]:
+    """Write a trace of what runs inside to `folder`, if there is one."""
+    if folder is None:
+        yield
+        return
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--profile {folder}: {error.strerror}; give a folder that can be written") from None
+    import jax
+
+    with jax.profiler.trace(folder, create_perfetto_trace=True):
+        yield
+    print(f"the trace is in {folder}: perfetto_trace.json.gz for Perfetto, the folder itself for TensorBoard")
+
+
+def _read(parser: _Parser, jobs: Jobs, arguments: list[str]) -> tuple[Job, Any, str | None]:
+    """The job that the command line names, its settings, and the folder of its trace."""
     job: Job | Jobs = jobs
     depth = 0
     while not isinstance(job, Job) and depth < len(arguments) and arguments[depth] in job:
@@ -157,7 +178,8 @@ def _read(parser: _Parser, jobs: Jobs, arguments: list[str]) -> tuple[Job, Any]:
         values = parser.instantiate(parser.parse_args([*parser.chosen, *_spelled_out(arguments[depth:], job.settings)]))
         for name in parser.chosen:
             values = values[name]
-        return job, job.settings(**{field.name: values[field.name] for field in fields(job.settings)})
+        settings = job.settings(**{field.name: values[field.name] for field in fields(job.settings)})
+        return job, settings, values["profile"]
     except UnicodeDecodeError:
         raise InputError("the settings given with --config are not text; give a YAML file") from None
     except ValueError as error:  # jsonargparse wraps the errors that settings raise when they are made

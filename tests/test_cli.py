@@ -1,5 +1,7 @@
 """The scripts' command line, with jobs that only record what they were given."""
 
+import gzip
+import json
 import os
 import re
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import jax.numpy as jnp
 import pytest
 import yaml
 
@@ -366,3 +369,19 @@ def test_help_says_what_the_docstrings_say(run):
     assert of_group.status == 0
     assert "Call someone." in of_group.out
     assert "example: house.py help call Ada" in of_group.out
+
+
+def test_profile_writes_a_trace(run, tmp_path):
+    """JAX's own: gzipped JSON for Perfetto, and a protocol buffer for TensorBoard."""
+    folder = tmp_path / "trace"
+    result = run("paint", "--profile", str(folder), "--color", "blue", job=lambda _: jnp.arange(3).sum())
+    assert result.status == 0
+    assert str(folder) in result.out
+    (perfetto,) = folder.rglob("perfetto_trace.json.gz")
+    assert json.loads(gzip.decompress(perfetto.read_bytes()))["traceEvents"]
+    assert list(folder.rglob("*.xplane.pb"))
+
+
+def test_profile_needs_a_folder(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "folder that can be written" in one_line(run("paint", "--profile", str(tmp_path / "file")))

@@ -20,6 +20,7 @@ FLOORS = (
 )
 APART = {"evaluation", "synthesis", "training"}
 INSIDE_FUNCTIONS = {
+    ("cli.py", "jax"): "`--help` answers without JAX",
     ("top_k/spec.py", "sparseshape_jax.top_k.operator"): "settings hold a TopK, and import no JAX",
     ("stimuli/edges.py", "cv2"): "an extra",
     ("training/log.py", "tensorboardX"): "an extra",
