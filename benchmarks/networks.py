@@ -13,16 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
-from flax import nnx
+from jax_work import Forward
 from torch_reference import import_torchvision, torch_top_k, versions
-
-from sparseshape_jax import TopK
-from sparseshape_jax.models import build
-from sparseshape_jax.top_k.placement import place
 
 FRACTION = 0.2
 NETWORKS = {  # name in both libraries: layers of torchvision's `features` that Top-K follows
@@ -32,19 +26,7 @@ NETWORKS = {  # name in both libraries: layers of torchvision's `features` that 
 }
 
 
-def ours(name: str, images: np.ndarray, fraction: float) -> Callable[[], Any]:
-    """A call of this package's network on `images`, (N, 224, 224, 3)."""
-    # Compiled, because drawing the weights one by one takes longer than all else here.
-    network = nnx.jit(lambda: build(name, rngs=nnx.Rngs(0)))()
-    network.eval()
-    at = place(TopK(fraction), network)
-    graphdef, state = nnx.split(network)
-    forward = jax.jit(lambda state, x: nnx.merge(graphdef, state, copy=True)(x, at=at))
-    x = jnp.asarray(images)
-    return lambda: forward(state, x).block_until_ready()
-
-
-def theirs(name: str, images: np.ndarray, fraction: float) -> Callable[[], Any]:
+def torchs(name: str, images: np.ndarray, fraction: float) -> Callable[[], Any]:
     """A call of torchvision's network on the same images as (N, 3, 224, 224)."""
     network = import_torchvision().models.get_model(name).eval()
     x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
@@ -75,9 +57,9 @@ def main() -> None:
     images = np.random.default_rng(0).normal(size=(options.batch_size, 224, 224, 3)).astype(np.float32)
     for name in NETWORKS:
         contestants = {
-            (fraction, library.__name__): library(name, images, fraction)
+            (fraction, library): prepare(name, images, fraction)
             for fraction in (FRACTION, 1.0)
-            for library in (theirs, ours)
+            for library, prepare in (("torch", torchs), ("ours", Forward))
         }
         for call in contestants.values():
             call()  # compiles, allocates
@@ -89,8 +71,8 @@ def main() -> None:
                 times[key].append(time.perf_counter() - began)
         speed = {key: options.batch_size / statistics.median(values) for key, values in times.items()}
         for fraction in (FRACTION, 1.0):
-            torchs, our = speed[fraction, "theirs"], speed[fraction, "ours"]
-            print(f"{name:>14} {fraction:5.0%} {torchs:8.1f} {our:8.1f} {our / torchs:6.2f}")
+            theirs, our = speed[fraction, "torch"], speed[fraction, "ours"]
+            print(f"{name:>14} {fraction:5.0%} {theirs:8.1f} {our:8.1f} {our / theirs:6.2f}")
 
 
 if __name__ == "__main__":

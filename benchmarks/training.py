@@ -16,54 +16,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import torch
-from flax import nnx
+from jax_work import OPTIMIZER, training_step
 from PIL import Image
 from torch_reference import import_torchvision, torch_top_k, versions
 
-from sparseshape_jax import TopK, parallel
-from sparseshape_jax.classifier.step import ClassifierStep
 from sparseshape_jax.data.config import AugmentConfig
 from sparseshape_jax.data.open import open_labeled
 from sparseshape_jax.data.train_batches import TrainBatches
-from sparseshape_jax.models import build
 from sparseshape_jax.preprocessing import Preprocessing
-from sparseshape_jax.top_k.placement import place
-from sparseshape_jax.training.config import OptimizerConfig, ScheduleConfig
-from sparseshape_jax.training.optimizers import build_optimizer
-from sparseshape_jax.training.schedules import learning_rate
 
 SIDES = (32, 64)
 FRACTIONS = (1.0, 0.2)
 BATCH = 32
 CLASSES = 10
-OPTIMIZER = OptimizerConfig(learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
 CROP = 224
 WORKERS = 2
 AHEAD, TURN = 4, 16
 """How many batches at the start of a loader's turn are not timed, and how many after them are."""
 
 Batch = tuple[np.ndarray, np.ndarray]
-
-
-def our_step(batch: Batch, fraction: float) -> Callable[[], Any]:
-    """A call that takes the next step with this package."""
-    network = nnx.jit(lambda: build("resnet18", num_classes=CLASSES, axis_name=parallel.AXIS, rngs=nnx.Rngs(0)))()
-    side = batch[0].shape[1]
-    rate = learning_rate(ScheduleConfig(kind="constant"), OPTIMIZER.learning_rate, epochs=1, steps_per_epoch=1)
-    stepper = ClassifierStep(network, Preprocessing(resize=side, crop=side), build_optimizer(OPTIMIZER, rate))
-    at = place(TopK(fraction, after=("layer2",)), network)
-    step = parallel.data_parallel(stepper.train(lambda _: at), donate=True)
-    state = parallel.replicate(stepper.start())
-
-    def call() -> Any:
-        nonlocal state
-        state, metrics = step(state, batch, np.float32(1))
-        return jax.block_until_ready((state, metrics))
-
-    return call
 
 
 def torch_step(batch: Batch, fraction: float) -> Callable[[], Any]:
@@ -189,7 +162,7 @@ def main() -> None:
         pixels = rng.integers(0, 256, (BATCH, side, side, 3), np.uint8)
         batch = pixels, rng.integers(0, CLASSES, BATCH).astype(np.int32)
         for fraction in FRACTIONS:
-            steps = {"torch": torch_step(batch, fraction), "ours": our_step(batch, fraction)}
+            steps = {"torch": torch_step(batch, fraction), "ours": training_step(batch, fraction, classes=CLASSES)}
             kept = f"Top-K {fraction:.0%}" if fraction < 1 else "dense"
             print_row(f"{side}×{side}, {kept}", 1, medians(steps, options.rounds))
 

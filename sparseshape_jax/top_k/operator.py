@@ -9,10 +9,10 @@ pattern of the k-th largest value, since floats of one sign order like the integ
 counting per step, in place, where `lax.top_k` sorts transposed rows.
 """
 
-import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from typing import get_args
 
 import jax
@@ -170,15 +170,16 @@ def _mask_by_top_k(values: Array, k: int | Array, scope: Scope) -> Array:
     return jnp.moveaxis(mask.reshape(moved.shape), competing, axes)
 
 
-def _mask_by_threshold(values: Array, k: int | Array, scope: Scope) -> Array:
+def _mask_by_threshold(values: Array, k: int | Array, scope: Scope, *, stop_early: bool) -> Array:
+    search = partial(_search_threshold, stop_early=stop_early)
     keys = _ordered_bits(values.reshape(_competing(values.shape, scope)))
     limits = jnp.iinfo(keys.dtype)
-    threshold, reached = _search_threshold(keys, k, limits.min, limits.max)
+    threshold, reached = search(keys, k, limits.min, limits.max)
     # Usually exactly k keys reach the threshold; otherwise several tie there and the first few of them survive.
     mask = lax.cond(
         jnp.all(reached == k),
         lambda: keys >= threshold,
-        lambda: (keys > threshold) | _first(keys == threshold, k - _count(keys > threshold, keys.dtype)),
+        lambda: (keys > threshold) | _first(keys == threshold, k - _count(keys > threshold, keys.dtype), search),
     )
     return mask.reshape(values.shape)
 
@@ -186,11 +187,12 @@ def _mask_by_threshold(values: Array, k: int | Array, scope: Scope) -> Array:
 def _mask_in_blocks(values: Array, k: int | Array, scope: Scope) -> Array:
     """The same, with large batches searched a few images after the others; for CPUs."""
     if values.ndim != 4 or values.nbytes <= _CACHED:
-        return _mask_by_threshold(values, k, scope)
+        return _mask_by_threshold(values, k, scope, stop_early=True)
     images, *shape = values.shape
     several = max(n for n in range(1, images + 1) if images % n == 0 and (n == 1 or n * values[0].nbytes <= _CACHED))
     blocks = values.reshape(images // several, several, *shape)
-    return lax.map(lambda block: _mask_by_threshold(block, k, scope), blocks).reshape(values.shape)
+    masks = lax.map(lambda block: _mask_by_threshold(block, k, scope, stop_early=True), blocks)
+    return masks.reshape(values.shape)
 
 
 def _threshold(values: Array, k: int | Array, scope: Scope) -> Array:
@@ -198,7 +200,7 @@ def _threshold(values: Array, k: int | Array, scope: Scope) -> Array:
         values,
         jnp.asarray(k, jnp.int32),
         cpu=lambda values, k: _mask_in_blocks(values, k, scope),
-        default=lambda values, k: _mask_by_threshold(values, k, scope),
+        default=lambda values, k: _mask_by_threshold(values, k, scope, stop_early=False),
     )
 
 
@@ -250,17 +252,22 @@ def _count(where: Bool[Array, "*n p l"], dtype: jnp.dtype) -> Int[Array, "*n 1 l
     counts = []
     if part:
         pieces = [where[..., i * part : (i + 1) * part, :].astype(dtype) for i in range(_PARTS)]
-        counts.append(jnp.sum(functools.reduce(operator.add, pieces), -2, keepdims=True, dtype=exact))
+        counts.append(jnp.sum(reduce(operator.add, pieces), -2, keepdims=True, dtype=exact))
     if positions % _PARTS:
         counts.append(jnp.sum(where[..., part * _PARTS :, :], -2, keepdims=True, dtype=exact))
-    return functools.reduce(operator.add, counts).astype(jnp.int32)
+    return reduce(operator.add, counts).astype(jnp.int32)
 
 
-def _search_threshold(keys: Array, k: int | Array, least: int, largest: int) -> tuple[Array, Array]:
+def _search_threshold(
+    keys: Array, k: int | Array, least: int, largest: int, *, stop_early: bool
+) -> tuple[Array, Array]:
     """A threshold that the k largest keys reach, and how many keys reach it: exactly k, or more if the k-th is tied.
 
     Bisection between bounds with count(keys ≥ low) ≥ k > count(keys ≥ high), until every row is exact or its bounds are
     neighbors: then `low` is the k-th largest key, which is tied. No key is below `least`, and none is `largest`.
+
+    With `stop_early` it ends when all rows are settled. Else it makes as many passes as can be needed, which lets an
+    accelerator run them without asking the host after each.
     """
     # Made from keys, so that `shard_map` knows that they differ between devices.
     low = jnp.minimum(keys[..., :1, :], least)
@@ -285,14 +292,21 @@ def _search_threshold(keys: Array, k: int | Array, least: int, largest: int) -> 
             jnp.where(raises, count, reached),
         )
 
-    low, _, reached = lax.while_loop(lambda bounds: jnp.any(unsettled(*bounds)), narrow, (low, high, reached))
+    bounds = low, high, reached
+    if stop_early:
+        low, _, reached = lax.while_loop(lambda bounds: jnp.any(unsettled(*bounds)), narrow, bounds)
+    else:
+        passes = (largest - least).bit_length()
+        low, _, reached = lax.fori_loop(0, passes, lambda _, bounds: narrow(bounds), bounds)
     return low, reached
 
 
-def _first(where: Bool[Array, "*n p l"], count: Int[Array, "*n 1 l"]) -> Bool[Array, "*n p l"]:
+def _first(
+    where: Bool[Array, "*n p l"], count: Int[Array, "*n 1 l"], search: Callable[..., tuple[Array, Array]]
+) -> Bool[Array, "*n p l"]:
     """The first `count` true entries along the last axis but one."""
     positions = where.shape[-2]
     dtype = jnp.dtype("int16" if positions < 2**15 - 1 else "int32")
     order = jnp.where(where, positions - jnp.arange(positions, dtype=dtype)[:, None], jnp.zeros((), dtype))
-    threshold, _ = _search_threshold(order, count, 0, positions + 1)
+    threshold, _ = search(order, count, 0, positions + 1)
     return where & (order >= threshold)

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from jax.sharding import Mesh, PartitionSpec
 
 from sparseshape_jax import InputError, TopK, keep_top_k
-from sparseshape_jax.top_k.operator import kept
+from sparseshape_jax.top_k.operator import _CACHED, _mask_by_threshold, kept
 
 METHODS = ("top_k", "threshold")
 DTYPES = (jnp.float32, jnp.bfloat16, jnp.float16)
@@ -111,11 +111,20 @@ def test_methods_agree_bit_for_bit_on_larger_maps(fraction: float, dtype: jnp.dt
     assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
-def test_methods_agree_on_maps_that_are_searched_image_by_image() -> None:
-    x = jnp.asarray(np.concatenate([sample((1, 100, 90, 32), kind) for kind in ("relu", "tied")]))
-    assert x[0].nbytes > 2**20
+def test_methods_agree_on_maps_that_are_searched_in_blocks() -> None:
+    x = jnp.asarray(np.concatenate([sample((3, 100, 90, 32), kind) for kind in ("relu", "tied", "wide")]))
+    assert x[:4].nbytes < _CACHED < x.nbytes  # three blocks of three images
     a, b = (jax.jit(partial(keep_top_k, fraction=0.1, method=method))(x) for method in METHODS)
     assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+def test_search_of_a_fixed_length_agrees(kind: str, dtype: jnp.dtype) -> None:
+    """What accelerators run, which ask no one whether they may stop."""
+    x = jnp.asarray(sample((2, 9, 7, 3), kind), dtype)
+    search = jax.jit(partial(_mask_by_threshold, k=kept(x.shape, 0.3), scope="spatial", stop_early=False))
+    np.testing.assert_array_equal(search(jnp.abs(x)), oracle_mask(np.asarray(x, np.float32), 0.3))
 
 
 @pytest.mark.parametrize("method", METHODS)
