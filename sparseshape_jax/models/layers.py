@@ -144,7 +144,7 @@ class Linear(nnx.Linear):
 
     def __call__(self, x: Float[Array, "n i"]) -> Float[Array, "n o"]:  # type: ignore[override]
         x, kernel, bias = self.promote_dtype((x, self.kernel[...], self.bias[...]), dtype=self.dtype)  # type: ignore[index]
-        return lax.dot_general(x, kernel, (((1,), (1,)), ((), ()))) + bias
+        return lax.dot_general(x, kernel, (((1,), (1,)), ((), ()))) + bias[None]
 
 
 class SqueezeExcitation(nnx.Module):

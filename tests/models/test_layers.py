@@ -10,7 +10,7 @@ from flax import nnx
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sparseshape_jax.models.layers import AdaptiveAveragePool, AveragePool, BatchNorm, Conv, max_pool
+from sparseshape_jax.models.layers import AdaptiveAveragePool, AveragePool, BatchNorm, Conv, Linear, max_pool
 
 SIDES = st.integers(1, 24)
 
@@ -164,11 +164,17 @@ class TestBatchNorm:
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (2, 4), (3, 2), (4, 4), (5, 3)])
+@pytest.mark.parametrize(
+    ("height", "width", "side"),
+    [(1, 1, 3), (2, 2, 3), (2, 4, 3), (3, 2, 3), (4, 4, 3), (5, 3, 3), (5, 4, 1), (1, 1, 1)],
+)
 @pytest.mark.parametrize("bias", [False, True])
-def test_convolutions_on_small_maps_equal_torch_with_their_gradients(torch, height, width, stride, bias):
-    ours = Conv(5, 7, (3, 3), strides=stride, padding=1, use_bias=bias, rngs=nnx.Rngs(0))
-    theirs = torch.nn.Conv2d(5, 7, 3, stride=stride, padding=1, bias=bias)
+def test_convolutions_on_small_maps_and_by_single_pixels_equal_torch_with_their_gradients(
+    torch, height, width, side, stride, bias
+):
+    padding = side // 2
+    ours = Conv(5, 7, (side, side), strides=stride, padding=padding, use_bias=bias, rngs=nnx.Rngs(0))
+    theirs = torch.nn.Conv2d(5, 7, side, stride=stride, padding=padding, bias=bias)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, height, width, 5)).astype(np.float32)
     with torch.no_grad():
@@ -193,6 +199,21 @@ def test_convolutions_on_small_maps_equal_torch_with_their_gradients(torch, heig
     np.testing.assert_allclose(gradient["kernel"][...].transpose(3, 2, 0, 1), theirs.weight.grad.numpy(), **close)
     if bias:
         np.testing.assert_allclose(gradient["bias"][...], theirs.bias.grad.numpy(), **close)
+
+
+def test_linear_equals_torch_with_its_gradients(torch):
+    ours, theirs = Linear(5, 3, rngs=nnx.Rngs(0)), torch.nn.Linear(5, 3)
+    assert ours.kernel.shape == theirs.weight.shape
+    x, weights = sample(4, 5), sample(4, 3, seed=1)
+    ours.kernel[...], ours.bias[...] = theirs.weight.detach().numpy(), theirs.bias.detach().numpy()
+    inputs = torch.from_numpy(x).requires_grad_()
+    (theirs(inputs) * torch.from_numpy(weights)).sum().backward()
+    graphdef, params = nnx.split(ours)
+    gradient, into = jax.grad(lambda params, x: (nnx.merge(graphdef, params)(x) * weights).sum(), (0, 1))(params, x)
+    np.testing.assert_allclose(ours(x), theirs(inputs).detach().numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(into, inputs.grad.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient["kernel"][...], theirs.weight.grad.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient["bias"][...], theirs.bias.grad.numpy(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("side", "small"), [(2, True), (3, False)])
