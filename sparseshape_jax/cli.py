@@ -18,8 +18,8 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
+from sparseshape_jax.cache import keep_programs
 from sparseshape_jax.errors import Incomplete, InputError
-from sparseshape_jax.programs import keep_programs
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from sparseshape_jax.cache import cache_folder
 from sparseshape_jax.errors import InputError
 
 try:
@@ -27,13 +28,6 @@ CHUNK = 1 << 18
 
 BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 """The errors of a connection that fails or breaks. A full disk raises other ones."""
-
-
-def cache_folder() -> Path:
-    """`$SPARSESHAPE_CACHE`, else `$XDG_CACHE_HOME/sparseshape_jax`, else `~/.cache/sparseshape_jax`."""
-    if chosen := os.environ.get("SPARSESHAPE_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sparseshape_jax"
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparseshape_jax.downloads import ATTEMPTS, cache_folder, download
+from sparseshape_jax.cache import cache_folder
+from sparseshape_jax.downloads import ATTEMPTS, download
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.weights.catalog import CATALOG
 from sparseshape_jax.weights.locate import cached, locate

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from sparseshape_jax import output
+from sparseshape_jax.cache import cache_folder
 from sparseshape_jax.data.images import Images
 from sparseshape_jax.data.threads import in_threads
-from sparseshape_jax.downloads import cache_folder
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.fid.networks import FeatureNetwork
 from sparseshape_jax.fid.protocols import PROTOCOLS, Pixels, Protocol, squash

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from sparseshape_jax import output
-from sparseshape_jax.downloads import cache_folder, download, sha256
+from sparseshape_jax.cache import cache_folder
+from sparseshape_jax.downloads import download, sha256
 from sparseshape_jax.errors import InputError
 
 RELEASE_URL = "https://github.com/bethgelab/model-vs-human/releases/download/v0.1"

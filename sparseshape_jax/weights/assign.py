@@ -45,7 +45,7 @@ def assign(
     """
     table = table or keys.table_for(model.architecture, arrays)
     paths = keys.paths(arrays, table, trunk_only=trunk_only)
-    ours = _turn_linear(model, keys.to_ours(arrays, table, trunk_only=trunk_only))
+    ours = turn_linear(model, keys.to_ours(arrays, table, trunk_only=trunk_only))
     state = nnx.state(model, (nnx.Param, nnx.BatchStat))
     targets = {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
     unused = [key for key, path in paths.items() if path not in targets]
@@ -62,7 +62,7 @@ def assign(
     nnx.update(model, state)
 
 
-def _turn_linear(model: Network, ours: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def turn_linear(model: Network, ours: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays with the kernels of `layers.Linear`, which are (out, in), transposed: key tables have (in, out)."""
     layers = {".".join(map(str, path)) for path, module in nnx.iter_modules(model) if isinstance(module, Linear)}
     return {path: array.T if path.removesuffix(".kernel") in layers else array for path, array in ours.items()}
@@ -99,7 +99,7 @@ def export(model: Network, table: keys.KeyTable | None = None) -> dict[str, np.n
     """
     state = nnx.state(model, (nnx.Param, nnx.BatchStat))
     ours = {".".join(map(str, path)): np.asarray(variable.get_value()) for path, variable in nnx.to_flat_state(state)}
-    exported = keys.to_torchvision(_turn_linear(model, ours), table or keys.table_for(model.architecture))
+    exported = keys.to_torchvision(turn_linear(model, ours), table or keys.table_for(model.architecture))
     return {name: np.array(array, order="C") for name, array in exported.items()}
 
 

@@ -4,7 +4,8 @@ import importlib.metadata
 import importlib.resources
 from pathlib import Path
 
-from sparseshape_jax.downloads import cache_folder, download, matches, sha256
+from sparseshape_jax.cache import cache_folder
+from sparseshape_jax.downloads import download, matches, sha256
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.weights.catalog import OWN_PACKAGE, Entry
 

@@ -13,7 +13,7 @@ from sparseshape_jax import models
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.preprocessing import CAFFE
 from sparseshape_jax.weights import keys
-from sparseshape_jax.weights.assign import assign, export, save_safetensors, save_torch
+from sparseshape_jax.weights.assign import assign, export, save_safetensors, save_torch, turn_linear
 from sparseshape_jax.weights.catalog import CATALOG
 from sparseshape_jax.weights.load import abstract, load
 from sparseshape_jax.weights.read import read_arrays, read_metadata
@@ -116,7 +116,7 @@ def test_every_key_of_torchvision_has_its_place(torch, torchvision, architecture
     assert None not in keys.paths(arrays, keys.table_for(architecture)).values()
     ours = keys.to_ours(arrays, keys.table_for(architecture))
     model = shape_of(architecture, False)
-    assert {path: array.shape for path, array in ours.items()} == shapes(model)
+    assert {path: array.shape for path, array in turn_linear(model, ours).items()} == shapes(model)
     assert [(name, array.shape) for name, array in keys.to_torchvision(ours, keys.table_for(architecture)).items()] == [
         (name, array.shape) for name, array in arrays.items()
     ]

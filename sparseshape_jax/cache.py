@@ -1,4 +1,4 @@
-"""Compiled programs are kept in the user's cache, so that the next run of a job starts without the compiler."""
+"""The user's cache: where it is, and the compiled programs in it, with which the next run of a job starts at once."""
 
 import hashlib
 import os
@@ -6,12 +6,17 @@ import platform
 import sys
 from pathlib import Path
 
-from sparseshape_jax.downloads import cache_folder
-
 LIMIT = 2 * 2**30
 """Bytes that are kept. Programs of textures hold the network's weights, 30 to 60 MB each."""
 SHORTEST = 0.3
 """Seconds of compiling below which a program is not kept."""
+
+
+def cache_folder() -> Path:
+    """`$SPARSESHAPE_CACHE`, else `$XDG_CACHE_HOME/sparseshape_jax`, else `~/.cache/sparseshape_jax`."""
+    if chosen := os.environ.get("SPARSESHAPE_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sparseshape_jax"
 
 
 def keep_programs() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sparseshape_jax import programs
+from sparseshape_jax import cache
 
 SCRIPT = """
 import sys
@@ -79,9 +79,9 @@ def test_cache_that_cannot_be_written_is_left_alone(job, tmp_path):
 
 
 def test_oldest_programs_are_deleted(tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "LIMIT", 25)
+    monkeypatch.setattr(cache, "LIMIT", 25)
     for age, name in enumerate("abc"):
         (tmp_path / name).write_bytes(bytes(10))
         os.utime(tmp_path / name, (100 - age, 100 - age))
-    programs._shrink(tmp_path)
+    cache._shrink(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
