@@ -68,8 +68,8 @@ def commands(text: str) -> list[list[str]]:
     for block in re.findall(r"^```(?:sh|text)\n(.*?)^```", text.replace("\\\n", " "), flags=re.DOTALL | re.MULTILINE):
         for line in block.splitlines():
             match = re.search(r"(?:sparseshape (\w+)|python (evaluate|synthesize|train)\.py)( [^\"]*)?", line)
-            if match and "…" not in line:
-                words = shlex.split(match[3] or "", comments=True)
+            words = shlex.split((match and match[3]) or "", comments=True)
+            if match and not any("…" in word for word in words):
                 end = next((i for i, word in enumerate(words) if word in ("&", "&&", "|", "\\")), len(words))
                 found.append([match[1] or match[2], *words[:end]])
     return found
