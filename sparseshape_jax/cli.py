@@ -18,6 +18,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
+from sparseshape_jax import presets
 from sparseshape_jax.cache import keep_programs
 from sparseshape_jax.errors import Incomplete, InputError
 
@@ -37,7 +38,7 @@ class Job:
     function: str
     """module:function, called with the settings."""
     examples: str = ""
-    """Commands that teach, one a line, shown below the help."""
+    """Arguments that teach, one command a line; the help shows them after the name of the job."""
 
 
 Jobs = Mapping[str, "Job | Jobs"]
@@ -56,8 +57,9 @@ def main(description: str, jobs: Jobs, arguments: Sequence[str] | None = None, *
     Returns:
         0; 1 if some of the inputs failed; 2 for bad input, after one line on stderr; 130 for Ctrl-C.
     """
-    parser = _Parser(prog=program, description=description, epilog=_examples(jobs))
-    _add_jobs(parser, jobs)
+    program = program or Path(sys.argv[0]).name
+    parser = _Parser(prog=program, description=description, epilog=_examples(jobs, program))
+    _add_jobs(parser, jobs, program)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
         try:
@@ -114,15 +116,16 @@ class _Parser(ArgumentParser):
         return found[1] if found[1] in ("job", *self.positionals) else f"--{found[1]}"
 
 
-def _add_jobs(parser: _Parser, jobs: Jobs) -> None:
+def _add_jobs(parser: _Parser, jobs: Jobs, words: str) -> None:
+    """Add the subcommands; `words` are those that the user typed before them."""
     commands = parser.add_subcommands(dest="job", metavar="JOB")
     for name, job in jobs.items():
         if not isinstance(job, Job):
-            group = _Parser(epilog=_examples(job))
+            group = _Parser(epilog=_examples(job, f"{words} {name}"))
             commands.add_subcommand(name, group, help=f"one of {', '.join(job)}")
-            _add_jobs(group, job)
+            _add_jobs(group, job, f"{words} {name}")
             continue
-        command = _Parser(description=job.settings.__doc__, epilog=_examples(job))
+        command = _Parser(description=job.settings.__doc__, epilog=_examples(job, f"{words} {name}"))
         command.add_argument("--config", action="config", help="YAML file with settings; flags after it override it")
         command.add_class_arguments(job.settings, as_positional=True)
         trace = "folder for a trace of the run, which Perfetto and TensorBoard open"
@@ -133,17 +136,17 @@ def _add_jobs(parser: _Parser, jobs: Jobs) -> None:
         commands.add_subcommand(name, command, help=(job.settings.__doc__ or "").partition("\n")[0])
 
 
-def _examples(job: "Job | Jobs") -> str:
-    commands = _commands(job)
+def _examples(job: "Job | Jobs", words: str) -> str:
+    commands = _commands(job, words)
     if len(commands) > 1:
         return "\n  ".join(("examples:", *commands))
     return f"example: {commands[0]}" if commands else ""
 
 
-def _commands(job: "Job | Jobs") -> list[str]:
+def _commands(job: "Job | Jobs", words: str) -> list[str]:
     if isinstance(job, Job):
-        return job.examples.splitlines()
-    return [command for each in job.values() for command in _commands(each)]
+        return [f"{words} {arguments}" for arguments in job.examples.splitlines()]
+    return [command for name, each in job.items() for command in _commands(each, f"{words} {name}")]
 
 
 @contextlib.contextmanager
@@ -194,7 +197,7 @@ def _spelled_out(arguments: Sequence[str], settings: type) -> list[str]:
     """A job's arguments as jsonargparse reads them.
 
     Where a setting takes several values, `--records A B` stands for `--records [A,B]`; so do positional arguments.
-    `--dry_run` stands for `--dry_run true`.
+    `--dry_run` stands for `--dry_run true`, and `--config` finds the presets that come with the package.
     """
     groups: list[tuple[str, list[str]]] = [("", [])]
     for argument in arguments:
@@ -212,6 +215,12 @@ def _spelled_out(arguments: Sequence[str], settings: type) -> list[str]:
             spelled += [flag, *_joined(values, hint)]
         elif hint is bool and not values:
             spelled += [flag, "true"]
+        elif flag == "--config" and values:
+            spelled += [flag, presets.find(values[0])]
+            loose += values[1:]
+        elif flag.startswith("--config="):
+            spelled.append(f"--config={presets.find(flag.removeprefix('--config='))}")
+            loose += values
         else:
             own = 0 if "=" in flag else 1
             spelled += [flag, *values[:own]]

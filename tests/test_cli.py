@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import pytest
 import yaml
 
+from sparseshape_jax import presets
 from sparseshape_jax.cli import Job, main
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.top_k.spec import TopK
@@ -95,11 +96,11 @@ def run(monkeypatch, capsys):
     toy = SimpleNamespace(paint=received.append, record=received.append)
     monkeypatch.setitem(sys.modules, "toy_jobs", toy)
     jobs = {
-        "paint": Job(Paint, "toy_jobs:paint", examples="house.py paint --seed 1"),
+        "paint": Job(Paint, "toy_jobs:paint", examples="--seed 1"),
         "sand": Job(Sand, "toy_jobs:record"),
-        "move": Job(Move, "toy_jobs:record", examples="house.py move attic chair\nhouse.py move cellar table shelf"),
+        "move": Job(Move, "toy_jobs:record", examples="attic chair\ncellar table shelf"),
         "help": {
-            "call": Job(Call, "toy_jobs:record", examples="house.py help call Ada"),
+            "call": Job(Call, "toy_jobs:record", examples="Ada"),
             "wait": Job(Wait, "toy_jobs:record"),
             "more": {"paint": Job(Paint, "toy_jobs:record")},
         },
@@ -110,7 +111,7 @@ def run(monkeypatch, capsys):
         if job:
             monkeypatch.setattr(toy, "paint", job)
         try:
-            status = main("Look after a house.", jobs, arguments)
+            status = main("Look after a house.", jobs, arguments, program="house.py")
         except SystemExit as stop:  # how argparse ends
             status = stop.code
         printed = capsys.readouterr()
@@ -385,3 +386,20 @@ def test_profile_writes_a_trace(run, tmp_path):
 def test_profile_needs_a_folder(run, tmp_path):
     (tmp_path / "file").write_text("")
     assert "folder that can be written" in one_line(run("paint", "--profile", str(tmp_path / "file")))
+
+
+def test_config_finds_presets_in_any_folder(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "PACKAGE", tmp_path / "installed" / "package")
+    of_a_clone, of_a_wheel = tmp_path / "installed/configs/paint", tmp_path / "installed/package/configs/paint"
+    of_a_clone.mkdir(parents=True)
+    (of_a_clone / "hall.yaml").write_text("color: blue\n")
+    assert run("paint", "--config", "configs/paint/hall.yaml").settings == Paint(color="blue")
+    of_a_wheel.mkdir(parents=True)
+    (of_a_wheel / "hall.yaml").write_text("color: blue\nseed: 3\n")
+    assert run("paint", "--config=configs/paint/hall.yaml", "--seed", "4").settings == Paint(color="blue", seed=4)
+    Path("configs/paint").mkdir(parents=True)
+    Path("configs/paint/hall.yaml").write_text("seed: 5\n")  # what is here comes first
+    assert run("paint", "--config", "configs/paint/hall.yaml").settings == Paint(seed=5)
+    one_line(run("paint", "--config", "configs/paint/attic.yaml"))
+    one_line(run("paint", "--config", "paint/hall.yaml"))

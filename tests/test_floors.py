@@ -11,12 +11,13 @@ import sparseshape_jax
 
 PACKAGE = Path(sparseshape_jax.__file__).parent
 FLOORS = (
-    {"errors", "checks", "output", "cli", "parallel", "preprocessing", "cache", "downloads"},
+    {"errors", "checks", "output", "cli", "parallel", "preprocessing", "cache", "downloads", "presets"},
     {"top_k", "models", "observers"},
     {"data", "predictor", "weights", "results", "figures", "relevance", "frequency"},
     {"stimuli", "report", "fid"},
     {"evaluation", "synthesis", "training", "stylize"},
     {"classifier", "adain"},
+    {"jobs"},
 )
 APART = {"evaluation", "synthesis", "training"}
 INSIDE_FUNCTIONS = {
