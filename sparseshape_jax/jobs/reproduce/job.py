@@ -33,7 +33,8 @@ def run(config: ReproduceConfig) -> None:
             sections of another preset.
         Incomplete: some sections failed; the page says why.
     """
-    planned = plan(config)
+    every = plan(config)
+    planned = [one for one in every if one.asked]
     if all(one.lacks for one in planned):
         raise InputError(f"no section can run; {planned[0].section.name} {planned[0].lacks}")
     if config.dry_run:
@@ -47,7 +48,7 @@ def run(config: ReproduceConfig) -> None:
     if (preset := read_preset(folder)) not in (None, config.preset):
         raise InputError(f"{folder} has sections of preset {preset}; give another folder with --out")
     output.write_config(folder / "config.yaml", config)
-    progress = _Progress(folder, config.preset, planned)
+    progress = _Progress(folder, config.preset, every)
     left = [one for one in planned if not (one.lacks or progress.is_done(one))]
     print(_estimate(config, planned, left, sum(not one.lacks for one in planned)))
     for number, one in enumerate(planned, start=1):
@@ -73,7 +74,7 @@ class _Progress:
             before = earlier.pop(name, new)
             # Of a section whose data are not given this time, what is there stays.
             keep = before.fingerprint == new.fingerprint or (one.lacks and before.status == "done")
-            self._outcomes[name] = before if keep else new
+            self._outcomes[name] = before if keep or not one.asked else new
         self._outcomes |= earlier
 
     def of(self, one: Planned) -> Outcome:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import sparseshape_jax
 from sparseshape_jax.cli import Job, Jobs
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.jobs import evaluate, synthesize, train
@@ -14,6 +15,8 @@ from sparseshape_jax.jobs.reproduce.config import DATA, ReproduceConfig
 from sparseshape_jax.jobs.reproduce.sections import Section, read_sections
 
 SCRIPTS: Mapping[str, Jobs] = {"evaluate": evaluate.JOBS, "synthesize": synthesize.JOBS, "train": train.JOBS}
+
+PRESETS = Path(sparseshape_jax.__file__).parents[1] / "configs"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Planned:
     """Of its command, from the script's name on: ("evaluate", "shape-bias", "--stimuli", …)."""
     lacks: str = ""
     """What must be given for it, in a line; empty if nothing is missing."""
+    asked: bool = True
+    """Whether it is one of --sections."""
 
     @property
     def command(self) -> str:
@@ -38,32 +43,30 @@ class Planned:
 
 
 def plan(config: ReproduceConfig) -> list[Planned]:
-    """The sections of the preset, in order, but for those whose job is not in this version.
+    """The sections of the preset, in order, but for those that need a job which is not in this version.
 
     Raises:
         InputError: --sections names none of them.
     """
-    every = [section for section in read_sections(config.preset) if exists(section.job)]
+    every: dict[str, Section] = {}
+    for section in read_sections(config.preset):
+        if exists(section.job) and all(needed in every for needed in section.sections):
+            every[section.name] = section
     for asked in config.sections:
-        if not any(section.name.startswith(asked) for section in every):
-            names = ", ".join(section.name for section in every)
-            raise InputError(f"there is no section {asked!r} in preset {config.preset}; there are {names}")
+        if not any(name.startswith(asked) for name in every):
+            raise InputError(
+                f"there is no section {asked!r} in preset {config.preset}; there are {', '.join(every)}"
+            )
     data = config.data_given()
-    planned: list[Planned] = []
-    folders = {section.name: str(Path(config.out) / section.name) for section in every}
-    for section in every:
-        if config.sections and not section.name.startswith(config.sections):
-            continue
-        folder = Path(folders[section.name])
-        if lacks := _lacks(section, data):
-            planned.append(Planned(section, folder, lacks=lacks))
-            continue
-        paths = {**data, **{name: (path,) for name, path in folders.items()}, "out": (config.out,)}
-        settings = {**section.resolved(paths), "out": str(folder)}
-        preset = ["--config", section.config] if section.config else []
-        arguments = (*section.job.split(), *preset, *_flags(settings))
-        planned.append(Planned(section, folder, arguments))
-    return planned
+    paths = {**data, **{name: (str(Path(config.out) / name),) for name in every}, "out": (config.out,)}
+    planned: dict[str, Planned] = {}
+    for name, section in every.items():
+        folder = Path(paths[name][0])
+        lacks = _lacks(section, data, planned)
+        arguments = () if lacks else _arguments(section, {**section.resolved(paths), "out": str(folder)})
+        asked = not config.sections or name.startswith(config.sections)
+        planned[name] = Planned(section, folder, arguments, lacks, asked)
+    return list(planned.values())
 
 
 def exists(job: str) -> bool:
@@ -74,22 +77,37 @@ def exists(job: str) -> bool:
     return isinstance(found, Job)
 
 
-def _lacks(section: Section, data: Mapping[str, Sequence[str]]) -> str:
+def _lacks(section: Section, data: Mapping[str, Sequence[str]], planned: Mapping[str, Planned]) -> str:
     missing = [name for name in section.data if name not in data]
     if missing:
         what = " and ".join(DATA[name] for name in missing)
         return f"needs {what}; give {' '.join(f'--{name} DIR' for name in missing)}"
-    for folder in _folders(section.resolved({**data, **{name: ("",) for name in section.sections}, "out": ("",)})):
-        if any(folder.startswith(f"{given[0]}/") for given in data.values()) and not Path(folder).exists():
-            return f"needs {folder}, which is not there"
+    for needed in section.sections:
+        if planned[needed].lacks:
+            return planned[needed].lacks
+    for name, given in data.items():
+        for text in _texts(section.settings):
+            folder = text.replace(f"{{{name}}}", given[0])
+            if text.startswith(f"{{{name}}}/") and not given[0].startswith("tfds:") and not Path(folder).is_dir():
+                return f"needs {folder}, which is not there"
     return ""
 
 
-def _folders(value: Any) -> Iterator[str]:
+def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
-        yield from _folders(inner)
+        yield from _texts(inner)
+
+
+def _arguments(section: Section, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    config = ["--config", _preset(section.config)] if section.config else []
+    return (*section.job.split(), *config, *_flags(settings))
+
+
+def _preset(name: str) -> str:
+    path = PRESETS / name
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _flags(settings: Mapping[str, Any], before: str = "") -> Iterator[str]:
@@ -99,4 +117,5 @@ def _flags(settings: Mapping[str, Any], before: str = "") -> Iterator[str]:
             yield from _flags(value, f"{before}{name}.")
         else:
             yield f"--{before}{name}"
-            yield value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for one in value if isinstance(value, list) else [value]:
+                yield one if isinstance(one, str) else json.dumps(one)

@@ -62,10 +62,14 @@ class Section:
 @cache
 def read_sections(preset: Preset) -> tuple[Section, ...]:
     """All sections of a preset, in order; each comes after those whose results it needs."""
-    content = yaml.safe_load((files(__package__) / "sections.yaml").read_text(encoding="utf-8"))
+    return parse_sections((files(__package__) / "sections.yaml").read_text(encoding="utf-8"), preset)
+
+
+def parse_sections(text: str, preset: Preset) -> tuple[Section, ...]:
+    """The sections of a preset in a file like sections.yaml, which says what its entries mean."""
     return tuple(
         _section(_filled(entry, values), preset)
-        for entry in content
+        for entry in yaml.safe_load(text)
         if preset in entry["presets"]
         for values in entry.get("each", [{}])
     )
