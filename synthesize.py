@@ -1,53 +1,7 @@
-"""Make images from activations: textures, reconstructions, and the figure that compares all, Top-K and non-Top-K."""
+"""`sparseshape synthesize` for a clone of the repository; the jobs are in sparseshape_jax/jobs/synthesize.py."""
 
-from sparseshape_jax.cli import Job, main
-from sparseshape_jax.stimuli.config import BandSetsConfig, StimuliConfig
-from sparseshape_jax.stylize.config import StylesConfig, StylizeConfig
-from sparseshape_jax.synthesis.config import FigureConfig, ReconstructConfig, TextureConfig
-from sparseshape_jax.synthesis.cue_conflict.config import CueConflictConfig
-
-JOBS = {
-    "texture": Job(
-        TextureConfig,
-        "sparseshape_jax.synthesis.jobs:texture",
-        examples="synthesize.py texture --images photo.jpg --topk.keep rest --seeds [0,1]",
-    ),
-    "reconstruct": Job(
-        ReconstructConfig,
-        "sparseshape_jax.synthesis.jobs:reconstruct",
-        examples="synthesize.py reconstruct --images photos --topk.fraction 0.05 --snapshots 5",
-    ),
-    "figure": Job(
-        FigureConfig,
-        "sparseshape_jax.synthesis.jobs:figure",
-        examples="synthesize.py figure --images photo.jpg",
-    ),
-    "cue-conflict": Job(
-        CueConflictConfig,
-        "sparseshape_jax.synthesis.cue_conflict.job:run",
-        examples="synthesize.py cue-conflict --content photographs --style textures --per_pair 1 --out cue-conflicts",
-    ),
-    "stimuli": Job(
-        StimuliConfig,
-        "sparseshape_jax.stimuli.write:run",
-        examples="synthesize.py stimuli --images cifar10/test --sets shuffled --conditions 4 --out cifar10_shuffled",
-    ),
-    "band-sets": Job(
-        BandSetsConfig,
-        "sparseshape_jax.stimuli.band_sets:run",
-        examples="synthesize.py band-sets --out syn",
-    ),
-    "stylize": Job(
-        StylizeConfig,
-        "sparseshape_jax.stylize.job:run",
-        examples="synthesize.py stylize --content photos --out stylized",
-    ),
-    "styles": Job(
-        StylesConfig,
-        "sparseshape_jax.stylize.write_styles:run",
-        examples="synthesize.py styles --count 24 --out my-styles",
-    ),
-}
+from sparseshape_jax.cli import main
+from sparseshape_jax.jobs import synthesize
 
 if __name__ == "__main__":
-    raise SystemExit(main(__doc__ or "", JOBS))
+    raise SystemExit(main(synthesize.__doc__ or "", synthesize.JOBS))

@@ -1,21 +1,7 @@
-"""Train networks: classifiers with Top-K inside, and decoders that restyle photographs."""
+"""`sparseshape train` for a clone of the repository; the jobs are in sparseshape_jax/jobs/train.py."""
 
-from sparseshape_jax.adain.config import TrainAdaINConfig
-from sparseshape_jax.classifier.config import TrainClassifierConfig
-from sparseshape_jax.cli import Job, main
-
-JOBS = {
-    "classifier": Job(
-        TrainClassifierConfig,
-        "sparseshape_jax.classifier.job:run",
-        examples="train.py classifier --config configs/classifier/tiny.yaml --data.path cifar10",
-    ),
-    "adain": Job(
-        TrainAdaINConfig,
-        "sparseshape_jax.adain.job:run",
-        examples="train.py adain --config configs/adain/small.yaml --content photos --style paintings",
-    ),
-}
+from sparseshape_jax.cli import main
+from sparseshape_jax.jobs import train
 
 if __name__ == "__main__":
-    raise SystemExit(main(__doc__ or "", JOBS))
+    raise SystemExit(main(train.__doc__ or "", train.JOBS))

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
@@ -34,7 +35,7 @@ class Job:
     function: str
     """module:function, called with the settings."""
     examples: str = ""
-    """Commands that teach, one a line, shown below the help."""
+    """Arguments that teach, one command a line; the help shows them after the name of the job."""
 
 
 Jobs = Mapping[str, "Job | Jobs"]
@@ -53,8 +54,9 @@ def main(description: str, jobs: Jobs, arguments: Sequence[str] | None = None, *
     Returns:
         0; 1 if some of the inputs failed; 2 for bad input, after one line on stderr; 130 for Ctrl-C.
     """
-    parser = _Parser(prog=program, description=description, epilog=_examples(jobs))
-    _add_jobs(parser, jobs)
+    program = program or Path(sys.argv[0]).name
+    parser = _Parser(prog=program, description=description, epilog=_examples(jobs, program))
+    _add_jobs(parser, jobs, program)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
         try:
@@ -109,15 +111,16 @@ class _Parser(ArgumentParser):
         return found[1] if found[1] in ("job", *self.positionals) else f"--{found[1]}"
 
 
-def _add_jobs(parser: _Parser, jobs: Jobs) -> None:
+def _add_jobs(parser: _Parser, jobs: Jobs, words: str) -> None:
+    """Add the subcommands; `words` are those that the user typed before them."""
     commands = parser.add_subcommands(dest="job", metavar="JOB")
     for name, job in jobs.items():
         if not isinstance(job, Job):
-            group = _Parser(epilog=_examples(job))
+            group = _Parser(epilog=_examples(job, f"{words} {name}"))
             commands.add_subcommand(name, group, help=f"one of {', '.join(job)}")
-            _add_jobs(group, job)
+            _add_jobs(group, job, f"{words} {name}")
             continue
-        command = _Parser(description=job.settings.__doc__, epilog=_examples(job))
+        command = _Parser(description=job.settings.__doc__, epilog=_examples(job, f"{words} {name}"))
         command.add_argument("--config", action="config", help="YAML file with settings; flags after it override it")
         command.add_class_arguments(job.settings, as_positional=True)
         for action in command._actions:
@@ -126,17 +129,17 @@ def _add_jobs(parser: _Parser, jobs: Jobs) -> None:
         commands.add_subcommand(name, command, help=(job.settings.__doc__ or "").partition("\n")[0])
 
 
-def _examples(job: "Job | Jobs") -> str:
-    commands = _commands(job)
+def _examples(job: "Job | Jobs", words: str) -> str:
+    commands = _commands(job, words)
     if len(commands) > 1:
         return "\n  ".join(("examples:", *commands))
     return f"example: {commands[0]}" if commands else ""
 
 
-def _commands(job: "Job | Jobs") -> list[str]:
+def _commands(job: "Job | Jobs", words: str) -> list[str]:
     if isinstance(job, Job):
-        return job.examples.splitlines()
-    return [command for each in job.values() for command in _commands(each)]
+        return [f"{words} {arguments}" for arguments in job.examples.splitlines()]
+    return [command for name, each in job.items() for command in _commands(each, f"{words} {name}")]
 
 
 def _read(parser: _Parser, jobs: Jobs, arguments: list[str]) -> tuple[Job, Any]:

@@ -92,11 +92,11 @@ def run(monkeypatch, capsys):
     toy = SimpleNamespace(paint=received.append, record=received.append)
     monkeypatch.setitem(sys.modules, "toy_jobs", toy)
     jobs = {
-        "paint": Job(Paint, "toy_jobs:paint", examples="house.py paint --seed 1"),
+        "paint": Job(Paint, "toy_jobs:paint", examples="--seed 1"),
         "sand": Job(Sand, "toy_jobs:record"),
-        "move": Job(Move, "toy_jobs:record", examples="house.py move attic chair\nhouse.py move cellar table shelf"),
+        "move": Job(Move, "toy_jobs:record", examples="attic chair\ncellar table shelf"),
         "help": {
-            "call": Job(Call, "toy_jobs:record", examples="house.py help call Ada"),
+            "call": Job(Call, "toy_jobs:record", examples="Ada"),
             "wait": Job(Wait, "toy_jobs:record"),
             "more": {"paint": Job(Paint, "toy_jobs:record")},
         },
@@ -107,7 +107,7 @@ def run(monkeypatch, capsys):
         if job:
             monkeypatch.setattr(toy, "paint", job)
         try:
-            status = main("Look after a house.", jobs, arguments)
+            status = main("Look after a house.", jobs, arguments, program="house.py")
         except SystemExit as stop:  # how argparse ends
             status = stop.code
         printed = capsys.readouterr()

@@ -1,7 +1,6 @@
 """The presets in configs/: each is understood by its job, and says what it is for."""
 
 import re
-import runpy
 from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
@@ -20,12 +19,13 @@ from sparseshape_jax.classifier.network import build_options
 from sparseshape_jax.classifier.sparsity import top_k_specs
 from sparseshape_jax.cli import main
 from sparseshape_jax.evaluation.config import ClassificationConfig
+from sparseshape_jax.jobs.console import SCRIPTS
 from sparseshape_jax.top_k.placement import place
 from sparseshape_jax.weights.catalog import CATALOG
 
 ROOT = Path(__file__).parents[1]
 PRESET_FILES = sorted((ROOT / "configs").glob("*/*.yaml"))
-JOBS = {script: runpy.run_path(str(ROOT / script))["JOBS"] for script in ("evaluate.py", "synthesize.py", "train.py")}
+JOBS = {f"{script}.py": module.JOBS for script, module in SCRIPTS.items()}
 each_preset = pytest.mark.parametrize("path", PRESET_FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 
 

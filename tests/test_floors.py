@@ -17,6 +17,7 @@ FLOORS = (
     {"stimuli", "report", "fid"},
     {"evaluation", "synthesis", "training", "stylize"},
     {"classifier", "adain"},
+    {"jobs"},
 )
 APART = {"evaluation", "synthesis", "training"}
 INSIDE_FUNCTIONS = {

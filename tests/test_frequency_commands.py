@@ -1,7 +1,6 @@
 """The commands in configs/frequency/: every flag is one that its job knows, and each script says what it is for."""
 
 import re
-import runpy
 import shlex
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sparseshape_jax.cli import Job, main
+from sparseshape_jax.jobs import console
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "configs" / "frequency").glob("*.sh"))
@@ -30,7 +30,7 @@ def test_every_command_is_understood(path, monkeypatch):
         if script.startswith("configs/"):
             assert (ROOT / script).is_file()
             continue
-        jobs = runpy.run_path(str(ROOT / script))["JOBS"]
+        jobs = console.SCRIPTS[Path(script).stem].JOBS
         job = jobs[arguments[0]] if isinstance(jobs[arguments[0]], Job) else jobs[arguments[0]][arguments[1]]
         module, _, function = job.function.partition(":")
         received: list[object] = []

@@ -487,8 +487,8 @@ sys.path[:0] = [{tests!r}, {root!r}]
 from support.small_network import SMALL
 from sparseshape_jax.frequency import losses
 from sparseshape_jax.models import register
-import evaluate
 from sparseshape_jax.cli import main
+from sparseshape_jax.jobs import evaluate
 register("small", SMALL)
 losses.SAVED_EVERY = 0.02
 raise SystemExit(main("", evaluate.JOBS, sys.argv[1:]))

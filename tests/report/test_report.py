@@ -10,8 +10,8 @@ import pytest
 import yaml
 from PIL import Image
 
-import evaluate
 from sparseshape_jax.cli import main
+from sparseshape_jax.jobs import evaluate
 from sparseshape_jax.report.page import format_number
 from sparseshape_jax.report.published import sources
 

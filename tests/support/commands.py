@@ -3,8 +3,8 @@
 import csv
 import json
 import re
-import runpy
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,11 +17,11 @@ ROOT = Path(__file__).parents[2]
 
 def command(script: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., SimpleNamespace]:
     """A function from arguments to what a script does with them: `status`, `out` and `err`."""
-    found = runpy.run_path(str(ROOT / script))
+    jobs = import_module(f"sparseshape_jax.jobs.{Path(script).stem}")
 
     def run(*arguments: object) -> SimpleNamespace:
         try:
-            status = main(found["__doc__"], found["JOBS"], [str(argument) for argument in arguments])
+            status = main(jobs.__doc__ or "", jobs.JOBS, [str(argument) for argument in arguments])
         except SystemExit as stop:  # how argparse ends
             status = stop.code
         printed = capsys.readouterr()

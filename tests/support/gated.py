@@ -1,10 +1,7 @@
 """An architecture that the package does not have: a skip gate, two outputs, and a start from images or from noise.
 
-Also train.py and evaluate.py with it: `python tests/support/gated.py train classifier …`, `… evaluate accuracy …`.
+Also the command `sparseshape` with it: `python tests/support/gated.py train classifier …`, `… evaluate accuracy …`.
 """
-
-import sys
-from pathlib import Path
 
 import jax.numpy as jnp
 from flax import nnx
@@ -13,7 +10,6 @@ from sparseshape_jax.errors import InputError
 from sparseshape_jax.models import Architecture, Network, register
 from sparseshape_jax.models.layers import BatchNorm, GlobalAverage
 
-ROOT = Path(__file__).parents[2]
 NOISE = 6
 
 
@@ -67,8 +63,6 @@ register(
 )
 
 if __name__ == "__main__":
-    from sparseshape_jax.cli import main
+    from sparseshape_jax.jobs.console import main
 
-    script, *arguments = sys.argv[1:]
-    sys.path.insert(0, str(ROOT))
-    raise SystemExit(main("", __import__(script).JOBS, arguments))
+    raise SystemExit(main())

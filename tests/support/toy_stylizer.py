@@ -2,14 +2,11 @@
 
 import hashlib
 import sys
-from pathlib import Path
 
 import jax.numpy as jnp
 
 from sparseshape_jax.stylize import job
 from sparseshape_jax.stylize.stylizer import Stylizer
-
-ROOT = Path(__file__).parents[2]
 
 
 class Toy(Stylizer):
@@ -28,10 +25,9 @@ class Toy(Stylizer):
 
 
 if __name__ == "__main__":
-    import runpy
-
     from sparseshape_jax.cli import main
+    from sparseshape_jax.jobs.synthesize import JOBS
 
     job.load_stylizer = lambda *_, **__: Toy()
     job.draw_sheet = lambda *_: []
-    raise SystemExit(main("", runpy.run_path(str(ROOT / "synthesize.py"))["JOBS"], sys.argv[1:]))
+    raise SystemExit(main("", JOBS, sys.argv[1:]))

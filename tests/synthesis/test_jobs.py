@@ -8,7 +8,6 @@ import json
 import os
 import random
 import re
-import runpy
 import shutil
 import signal
 import subprocess
@@ -26,6 +25,7 @@ from PIL import Image
 from sparseshape_jax.cli import main
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.figures import grid
+from sparseshape_jax.jobs.synthesize import JOBS
 from sparseshape_jax.models import registry
 from sparseshape_jax.synthesis import batch, jobs
 from sparseshape_jax.synthesis.config import TextureConfig
@@ -38,7 +38,6 @@ from sparseshape_jax.weights.assign import save_safetensors
 pytestmark = pytest.mark.usefixtures("packaged_vgg", "compiled_programs")
 
 ROOT = Path(__file__).parents[2]
-JOBS = runpy.run_path(str(ROOT / "synthesize.py"))["JOBS"]
 NAMES = ("brick", "lawn", "water")
 SIZE, STEPS = 32, 30
 SMALL = ("--size", SIZE, "--layers", "[relu1_1,pool1]", "--history", 8, "--topk.fraction", 0.2)
@@ -318,8 +317,9 @@ def test_states_of_other_runs_stay(photos, tmp_path, monkeypatch):
 
 
 THAT_NEVER_ENDS = """
-import runpy, sys, time
+import sys, time
 from sparseshape_jax.cli import main
+from sparseshape_jax.jobs.synthesize import JOBS
 from sparseshape_jax.synthesis.state import State
 
 def write_and_hang(self, path):
@@ -328,7 +328,7 @@ def write_and_hang(self, path):
         time.sleep(3600)
 
 write, State.write = State.write, write_and_hang
-main("", runpy.run_path("synthesize.py")["JOBS"], sys.argv[1:])
+main("", JOBS, sys.argv[1:])
 """
 """The script in a process that cannot finish before it is killed."""
 

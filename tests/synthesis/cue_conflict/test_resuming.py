@@ -12,12 +12,13 @@ from support.commands import ROOT, files, results
 pytestmark = pytest.mark.usefixtures("compiled_programs")
 
 SCRIPT = """
-import os, runpy, signal, sys
+import os, signal, sys
 from dataclasses import replace
 from pathlib import Path
 from support.small_network import SMALL
 from sparseshape_jax import output
 from sparseshape_jax.cli import main
+from sparseshape_jax.jobs.synthesize import JOBS
 from sparseshape_jax.models import register
 
 register("small", replace(SMALL, head=()))
@@ -35,7 +36,7 @@ def dying(path):
     return replacing(path)
 
 replacing, output.replacing = output.replacing, dying
-raise SystemExit(main("", runpy.run_path("synthesize.py")["JOBS"], arguments))
+raise SystemExit(main("", JOBS, arguments))
 """
 """The script, in a process that is killed after so many files, in the middle of the next."""
 
