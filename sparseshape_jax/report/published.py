@@ -2,8 +2,8 @@
 
 Each file in `published/` is one source. A table of a file names the job and the entry of a row that measures the same
 quantity. `at` identifies a number: entries that a row of ours must share to be compared at all. `same` says what else
-must be equal for the setting to be the same: entries of the row, or settings of its run. `decisions` names the published
-records that a number was counted from; a row that we count from them is compared with it, too.
+must be equal for the setting to be the same: entries of the row, or settings of its run. `decisions` names the observer
+of the published records that a number was counted from; a row that we count from them is compared with it, too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -100,18 +101,21 @@ def test_sections_come_after_those_that_they_need(preset):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_section_is_understood_by_its_job(preset, everything):
+def test_every_section_is_understood_by_its_job(preset, everything, monkeypatch):
+    received: list = []
     for one in plan(ReproduceConfig(preset=preset, **everything)):
         assert not one.lacks
         script, *arguments = one.arguments
-        jobs = SCRIPTS[script]
-        job, settings = cli._read(cli._Parser(), *with_parser(jobs, arguments))
-        assert isinstance(settings, job.settings)
-        assert settings.out == str(one.folder)
-
-
-def with_parser(jobs, arguments):
-    raise NotImplementedError
+        job = SCRIPTS[script].JOBS
+        for word in one.section.job.split()[1:]:
+            job = job[word]
+        module, _, function = job.function.partition(":")
+        with monkeypatch.context() as patch:
+            patch.setattr(import_module(module), function, received.append)
+            assert cli.main("", SCRIPTS[script].JOBS, arguments) == 0
+        assert isinstance(received[-1], job.settings)
+        assert received[-1].out == str(one.folder)
+        assert one.command.startswith(f"python {one.section.job.replace(' ', '.py ', 1)} ")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -170,7 +174,7 @@ def test_what_can_run_is_run_and_the_rest_is_on_the_page(evaluate, stubs, tmp_pa
     before = (out / "styles/dots/results.json").stat().st_mtime_ns
     second = evaluate("reproduce", "--out", out)
     assert second.status == 1
-    assert second.out.splitlines()[0] == "5 sections, 2 are done, 1 lack data; about 1 min on two idle cores"
+    assert second.out.splitlines()[0] == "5 sections, 2 are done, 1 lack data; about 2 min on two idle cores"
     assert second.out.count("done before") == 2
     assert (out / "styles/dots/results.json").stat().st_mtime_ns == before
 

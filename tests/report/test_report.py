@@ -164,14 +164,21 @@ def test_published_numbers_are_compared_with_the_row_nearest_to_their_setting(ca
     write_run(tmp_path / "other", "evaluate shape-bias", shape_bias_rows())
     out = tmp_path / "report"
     assert report(capsys, tmp_path / "same", tmp_path / "other", "--out", out)[0] == 0
-    lines = [
-        line for line in (out / "report.md").read_text().splitlines() if "Li et al. 2023" in line and "bias" in line
-    ]
-    alexnet = next(line for line in lines if "torchvision's AlexNet" in line and "20 % kept" in line)
-    assert "| 0.71 | 0.5929 | same | yes |" in alexnet
-    vgg = next(line for line in lines if "torchvision's VGG16" in line and "20 % kept" in line)
-    assert "| 0.384 | 0.5929 |" in vgg
-    assert "model is alexnet, not vgg16" in vgg
+    text = (out / "report.md").read_text()
+    same, other = text.split("of other settings")
+    assert "**shape bias** (share of shape among shape and texture decisions). Li et al. 2023: torchvision" in same
+    assert "| 20 % kept | 0.71 | 0.5929 | same | nothing |" in same
+    assert "| 20 % kept | 0.384 | 0.5929 | same | model is alexnet, not vgg16; " not in same
+    assert re.search(r"\| 20 % kept \| 0.384 \| 0.5929 \| same \| model is alexnet, not vgg16 \|", other)
+
+
+def test_numbers_counted_from_published_decisions_are_compared(capsys, tmp_path):
+    rows = [{**shape_bias_rows()[1], "observer": "AlexNet_topK_20", "model": "AlexNet_topK_20", "fraction": None}]
+    for n, words in ((1200, "nothing"), (614, "n is 614, not 1200")):
+        write_run(tmp_path / str(n), "evaluate shape-bias", [{**rows[0], "n": n}])
+        out = tmp_path / f"report-{n}"
+        assert report(capsys, tmp_path / str(n), "--out", out)[0] == 0
+        assert f"| 20 % kept | 0.71 | 0.5929 | {n} | {words} |" in (out / "report.md").read_text()
 
 
 def test_published_files_are_whole():
@@ -201,7 +208,7 @@ def test_two_runs_of_one_job_say_how_they_differ(capsys, tmp_path):
     out = tmp_path / "report"
     assert report(capsys, tmp_path / "0", tmp_path / "1", "--out", out)[0] == 0
     text = " ".join(read(out).text.split())
-    assert text.count("differs from the other runs of this job: seed") == 2
+    assert text.count("differs from the other runs of this job seed") == 2
 
 
 def test_an_interrupted_run_is_called_so(capsys, tmp_path):

@@ -36,7 +36,8 @@ class ReproduceConfig:
     styles: str | None = None
     """Paintings to restyle images with. Default: textures that are computed."""
     photos: str | None = None
-    """Photographs in folders by category, which give the shapes of new cue conflicts."""
+    """Photographs in folders by category, which give the shapes of new cue conflicts: one stimulus for each pair of
+    categories, which takes about 20 seconds of CPU time."""
     textures: str | None = None
     """Close-ups in folders by category, which give their textures."""
     few_shot: str | None = None
@@ -61,8 +62,7 @@ class ReproduceConfig:
     def data_given(self) -> dict[str, tuple[str, ...]]:
         """The data that are there, by the names of their settings."""
         own = {field.name: getattr(self, field.name) for field in fields(self) if field.name in DATA}
-        found = {name: given if isinstance(given, tuple) else (given,) for name, given in own.items() if given}
-        return found
+        return {name: given if isinstance(given, tuple) else (given,) for name, given in own.items() if given}
 
 
 DATA = {

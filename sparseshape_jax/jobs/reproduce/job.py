@@ -19,7 +19,10 @@ from sparseshape_jax.report.config import ReportConfig
 from sparseshape_jax.report.outcomes import Outcome, read_outcomes, read_preset, write_outcomes
 from sparseshape_jax.results import RESULTS, fingerprint
 
-TITLES = {"cpu": "Shape bias and activation sparsity, in 45 minutes", "accelerator": "Shape bias and activation sparsity"}
+TITLES = {
+    "cpu": "Shape bias and activation sparsity, in 45 minutes",
+    "accelerator": "Shape bias and activation sparsity",
+}
 
 
 def run(config: ReproduceConfig) -> None:

@@ -10,11 +10,9 @@ from typing import Any
 import sparseshape_jax
 from sparseshape_jax.cli import Job, Jobs
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.jobs import evaluate, synthesize, train
+from sparseshape_jax.jobs.console import SCRIPTS
 from sparseshape_jax.jobs.reproduce.config import DATA, ReproduceConfig
 from sparseshape_jax.jobs.reproduce.sections import Section, read_sections
-
-SCRIPTS: Mapping[str, Jobs] = {"evaluate": evaluate.JOBS, "synthesize": synthesize.JOBS, "train": train.JOBS}
 
 PRESETS = Path(sparseshape_jax.__file__).parents[1] / "configs"
 
@@ -46,17 +44,17 @@ def plan(config: ReproduceConfig) -> list[Planned]:
     """The sections of the preset, in order, but for those that need a job which is not in this version.
 
     Raises:
-        InputError: --sections names none of them.
+        InputError: --sections names none of them, or the presets of configs/ are not there.
     """
+    if not PRESETS.is_dir():
+        raise InputError(f"there is no folder {PRESETS}; the presets come with a clone of the repository, run it there")
     every: dict[str, Section] = {}
     for section in read_sections(config.preset):
         if exists(section.job) and all(needed in every for needed in section.sections):
             every[section.name] = section
     for asked in config.sections:
         if not any(name.startswith(asked) for name in every):
-            raise InputError(
-                f"there is no section {asked!r} in preset {config.preset}; there are {', '.join(every)}"
-            )
+            raise InputError(f"there is no section {asked!r} in preset {config.preset}; there are {', '.join(every)}")
     data = config.data_given()
     paths = {**data, **{name: (str(Path(config.out) / name),) for name in every}, "out": (config.out,)}
     planned: dict[str, Planned] = {}
@@ -64,15 +62,16 @@ def plan(config: ReproduceConfig) -> list[Planned]:
         folder = Path(paths[name][0])
         lacks = _lacks(section, data, planned)
         arguments = () if lacks else _arguments(section, {**section.resolved(paths), "out": str(folder)})
-        asked = not config.sections or name.startswith(config.sections)
-        planned[name] = Planned(section, folder, arguments, lacks, asked)
+        chosen = not config.sections or name.startswith(config.sections)
+        planned[name] = Planned(section, folder, arguments, lacks, chosen)
     return list(planned.values())
 
 
 def exists(job: str) -> bool:
     """Whether a script has this job."""
-    found: Jobs | Job | None = SCRIPTS
-    for word in job.split():
+    script, *words = job.split()
+    found: Jobs | Job | None = SCRIPTS[script].JOBS
+    for word in words:
         found = None if found is None or isinstance(found, Job) else found.get(word)
     return isinstance(found, Job)
 
