@@ -18,6 +18,9 @@ from sparseshape_jax.report.runs import Found, Run
 from sparseshape_jax.report.sections import OTHERS, SECTIONS, Section, section_of, shown
 from sparseshape_jax.results import Row
 
+FEW_ROWS, MANY_COLUMNS = 4, 10
+"""A table with at most so many rows and more columns than that is shown with rows for columns."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -38,6 +41,7 @@ class RunPart:
     different: Sequence[tuple[str, str]]
     """Settings in which it differs from the other runs of its job."""
     columns: Sequence[str]
+    """Headings of the table."""
     lines: Sequence[Sequence[Cell]]
     more: int
     """Rows that are not shown."""
@@ -116,7 +120,6 @@ def _environment(*, autoescape: bool) -> Environment:
         keep_trailing_newline=True,
     )
     found.filters["md"] = _markdown
-    found.filters["words"] = lambda name: name.replace("_", " ")
     found.filters["time"] = _time
     return found
 
@@ -154,6 +157,9 @@ def _run_part(index: int, run: Run, runs: Sequence[Run], out: Path, most_rows: i
     columns, rows = shown(run.job, run.rows)
     places = {id(row): position for position, row in enumerate(run.rows)}
     lines = [[_cell(row, name, f"{index}:{places[id(row)]}", run, out) for name in columns] for row in rows[:most_rows]]
+    columns = [name.replace("_", " ") for name in columns]
+    if 0 < len(lines) <= FEW_ROWS and len(columns) > MANY_COLUMNS:
+        columns, lines = _transposed(columns, lines)
     return RunPart(
         run,
         anchor=f"run-{index}",
@@ -165,6 +171,13 @@ def _run_part(index: int, run: Run, runs: Sequence[Run], out: Path, most_rows: i
         settings=yaml.safe_dump(dict(run.settings), sort_keys=False, allow_unicode=True),
         setup=", ".join(f"{name} {found}" for name, found in {**run.software, **run.hardware}.items()),
     )
+
+
+def _transposed(columns: Sequence[str], lines: Sequence[Sequence[Cell]]) -> tuple[list[str], list[list[Cell]]]:
+    """The table with rows for columns; the entries of the first column become headings."""
+    others = list(zip(*lines, strict=True))
+    headings = [columns[0], *(cell.text for cell in others[0])]
+    return headings, [[Cell(name), *cells] for name, cells in zip(columns[1:], others[1:], strict=True)]
 
 
 def _different(run: Run, alike: Sequence[Run]) -> list[tuple[str, str]]:
