@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import command
+from support.report_page import Page, check_page
 
 from sparseshape_jax import cli
 from sparseshape_jax.errors import InputError
@@ -22,6 +24,7 @@ from sparseshape_jax.jobs.reproduce.sections import parse_sections, read_section
 from sparseshape_jax.report.sections import OTHERS, section_of
 
 PRESETS = ("cpu", "accelerator")
+IMAGES = (".png", ".jpg", ".JPEG")
 
 STUBS = """
 - name: styles/<name>
@@ -252,3 +255,48 @@ def wait_for(condition, seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_every_section_of_the_small_preset_on_little_data(evaluate, reference_data, tmp_path):
+    data = little_data(reference_data / "data", tmp_path / "data")
+    flags = [text for name, folder in data.items() for text in (f"--{name}", folder)]
+    out = tmp_path / "out"
+    found = evaluate("reproduce", "--out", out, *flags)
+    assert found.status == 0, found.out + found.err
+    done = outcomes(out)
+    assert {one["status"] for one in done.values()} == {"done"}
+    page = Page((out / "report" / "report.html").read_text(encoding="utf-8"))
+    check_page(page, [out / name for name in done])
+    for one in done.values():
+        assert one["title"] in page.text
+        assert page.text.count(one["command"].split(" --")[0]) >= 1
+    assert len(page.images) >= len(done)
+
+
+def little_data(data: Path, folder: Path) -> dict[str, Path]:
+    """Every 16th stimulus, every eighth image of ImageNet, and so on."""
+    parts = {
+        "stimuli": ("cue-conflict", 16),
+        "data": ("imagenet-samples", 8),
+        "ood": ("ood", 5),
+        "cifar10": ("cifar10", 8),
+        "few_shot": ("few-shot", 6),
+    }
+    for name, (source, every) in parts.items():
+        for path in sorted(path for path in (data / source).rglob("*") if path.suffix in IMAGES)[::every]:
+            copy = folder / name / path.relative_to(data / source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    example = data / "cue-conflict-example"
+    for name, category, file in (
+        ("photos", "cat", "cat7_original.png"),
+        ("photos", "elephant", "elephant1.png"),
+        ("textures", "cat", "cat7_greyscale.png"),
+        ("textures", "elephant", "elephant1.png"),
+    ):
+        (folder / name / category).mkdir(parents=True)
+        shutil.copy(example / file, folder / name / category / f"{category}1.png")
+    found = {name: folder / name for name in (*parts, "photos", "textures")}
+    return {**found, "styles": data / "styles", "records": data / "reference-decisions"}
