@@ -17,6 +17,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
+from sparseshape_jax import presets
 from sparseshape_jax.errors import Incomplete, InputError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -172,7 +173,7 @@ def _spelled_out(arguments: Sequence[str], settings: type) -> list[str]:
     """A job's arguments as jsonargparse reads them.
 
     Where a setting takes several values, `--records A B` stands for `--records [A,B]`; so do positional arguments.
-    `--dry_run` stands for `--dry_run true`.
+    `--dry_run` stands for `--dry_run true`, and `--config` finds the presets that come with the package.
     """
     groups: list[tuple[str, list[str]]] = [("", [])]
     for argument in arguments:
@@ -190,6 +191,12 @@ def _spelled_out(arguments: Sequence[str], settings: type) -> list[str]:
             spelled += [flag, *_joined(values, hint)]
         elif hint is bool and not values:
             spelled += [flag, "true"]
+        elif flag == "--config" and values:
+            spelled += [flag, presets.find(values[0])]
+            loose += values[1:]
+        elif flag.startswith("--config="):
+            spelled.append(f"--config={presets.find(flag.removeprefix('--config='))}")
+            loose += values
         else:
             own = 0 if "=" in flag else 1
             spelled += [flag, *values[:own]]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 
+from sparseshape_jax import presets
 from sparseshape_jax.cli import Job, main
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.top_k.spec import TopK
@@ -366,3 +367,20 @@ def test_help_says_what_the_docstrings_say(run):
     assert of_group.status == 0
     assert "Call someone." in of_group.out
     assert "example: house.py help call Ada" in of_group.out
+
+
+def test_config_finds_presets_in_any_folder(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "PACKAGE", tmp_path / "installed" / "package")
+    of_a_clone, of_a_wheel = tmp_path / "installed/configs/paint", tmp_path / "installed/package/configs/paint"
+    of_a_clone.mkdir(parents=True)
+    (of_a_clone / "hall.yaml").write_text("color: blue\n")
+    assert run("paint", "--config", "configs/paint/hall.yaml").settings == Paint(color="blue")
+    of_a_wheel.mkdir(parents=True)
+    (of_a_wheel / "hall.yaml").write_text("color: blue\nseed: 3\n")
+    assert run("paint", "--config=configs/paint/hall.yaml", "--seed", "4").settings == Paint(color="blue", seed=4)
+    Path("configs/paint").mkdir(parents=True)
+    Path("configs/paint/hall.yaml").write_text("seed: 5\n")  # what is here comes first
+    assert run("paint", "--config", "configs/paint/hall.yaml").settings == Paint(seed=5)
+    one_line(run("paint", "--config", "configs/paint/attic.yaml"))
+    one_line(run("paint", "--config", "paint/hall.yaml"))
