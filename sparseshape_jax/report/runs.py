@@ -41,8 +41,7 @@ class Run:
     @property
     def command(self) -> str:
         """The command that repeats the run."""
-        script, _, job = self.job.partition(" ")
-        return f"python {script}.py {job} --config {shlex.quote(str(self.folder / 'config.yaml'))}"
+        return f"sparseshape {self.job} --config {shlex.quote(str(self.folder / 'config.yaml'))}"
 
 
 @dataclass(frozen=True)

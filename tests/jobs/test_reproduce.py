@@ -118,7 +118,7 @@ def test_every_section_is_understood_by_its_job(preset, everything, monkeypatch)
             assert cli.main("", SCRIPTS[script].JOBS, arguments) == 0
         assert isinstance(received[-1], job.settings)
         assert received[-1].out == str(one.folder)
-        assert one.command.startswith(f"python {one.section.job.replace(' ', '.py ', 1)} ")
+        assert one.command.startswith(f"sparseshape {one.section.job} ")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -167,7 +167,7 @@ def test_what_can_run_is_run_and_the_rest_is_on_the_page(evaluate, stubs, tmp_pa
     assert [one["status"] for one in found.values()] == ["done", "done", "skipped", "failed", "skipped"]
     assert found["broken"]["log"].startswith("error: count is 0")
     assert found["styles/dots"]["command"] == (
-        f"python synthesize.py styles --count 1 --size 8 --kinds dots --out {out / 'styles/dots'}"
+        f"sparseshape synthesize styles --count 1 --size 8 --kinds dots --out {out / 'styles/dots'}"
     )
     page = (out / "report" / "report.html").read_text()
     for words in ("Styles of kind dots", "What &lt;b&gt;fails&lt;/b&gt;", "give --data DIR", "Section 3", "count is 0"):
@@ -190,12 +190,13 @@ def test_what_can_run_is_run_and_the_rest_is_on_the_page(evaluate, stubs, tmp_pa
 
     other = evaluate("reproduce", "--out", out, "--preset", "accelerator")
     assert other.status == 2
+    assert "has sections of preset cpu; give another folder with --out" in other.err
 
 
 def test_dry_runs_write_nothing(evaluate, stubs, tmp_path):
     found = evaluate("reproduce", "--out", tmp_path / "out", "--dry_run")
     assert found.status == 0
-    assert "python synthesize.py styles --count 1" in found.out
+    assert "sparseshape synthesize styles --count 1" in found.out
     assert "stylized: needs images" in found.out
     assert not (tmp_path / "out").exists()
 
@@ -233,21 +234,21 @@ run(ReproduceConfig(out=sys.argv[1]))
 def test_a_killed_run_leaves_no_process_and_resumes(tmp_path):
     out = tmp_path / "out"
     with subprocess.Popen([sys.executable, "-c", PARENT, str(out)], stdout=subprocess.DEVNULL) as parent:
-        wait_for(lambda: len(list((out / "many").glob("*.png"))) > 3)
+        wait_for(lambda: len(list((out / "many").glob("[!.]*.png"))) > 3)
         parent.send_signal(signal.SIGKILL)
     wait_for(lambda: count_unchanged(out / "many"))
-    made = len(list((out / "many").glob("*.png")))
+    made = len(list((out / "many").glob("[!.]*.png")))
     assert made < 400
     assert outcomes(out)["many"]["why"] == "it was interrupted"
     ended = subprocess.run([sys.executable, "-c", PARENT, str(out)], capture_output=True, text=True, check=True)
     assert "done in" in ended.stdout
-    assert len(list((out / "many").glob("*.png"))) == 400
+    assert len(list((out / "many").glob("[!.]*.png"))) == 400
 
 
 def count_unchanged(folder: Path) -> bool:
-    before = len(list(folder.glob("*.png")))
+    before = len(list(folder.glob("[!.]*.png")))
     time.sleep(1)
-    return len(list(folder.glob("*.png"))) == before
+    return len(list(folder.glob("[!.]*.png"))) == before
 
 
 def wait_for(condition, seconds: float = 120) -> None:

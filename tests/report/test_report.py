@@ -72,7 +72,7 @@ def test_the_page_needs_nothing_else(capsys, runs, tmp_path):
     assert inner
     assert {link[1:] for link in inner} <= page.anchors
     assert "<script" not in (out / "report.html").read_text()
-    for word in ("Contents", "evaluate.py shape-bias --config", "Other runs", "a.png: truncated", "1 × cpu"):
+    for word in ("Contents", "sparseshape evaluate shape-bias --config", "Other runs", "a.png: truncated", "1 × cpu"):
         assert word in (out / "report.html").read_text()
 
 

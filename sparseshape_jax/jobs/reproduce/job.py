@@ -36,6 +36,8 @@ def run(config: ReproduceConfig) -> None:
             sections of another preset.
         Incomplete: some sections failed; the page says why.
     """
+    if (preset := read_preset(Path(config.out))) not in (None, config.preset):
+        raise InputError(f"{config.out} has sections of preset {preset}; give another folder with --out")
     every = plan(config)
     planned = [one for one in every if one.asked]
     if all(one.lacks for one in planned):
@@ -48,8 +50,6 @@ def run(config: ReproduceConfig) -> None:
         print(_estimate(config, planned, left := [one for one in planned if not one.lacks], len(left)))
         return
     folder = output.prepare_folder(config.out)
-    if (preset := read_preset(folder)) not in (None, config.preset):
-        raise InputError(f"{folder} has sections of preset {preset}; give another folder with --out")
     output.write_config(folder / "config.yaml", config)
     progress = _Progress(folder, config.preset, every)
     left = [one for one in planned if not (one.lacks or progress.is_done(one))]
@@ -77,7 +77,7 @@ class _Progress:
             before = earlier.pop(name, new)
             # Of a section whose data are not given this time, what is there stays.
             keep = before.fingerprint == new.fingerprint or (one.lacks and before.status == "done")
-            self._outcomes[name] = before if keep or not one.asked else new
+            self._outcomes[name] = _now_called(before, new) if keep or not one.asked else new
         self._outcomes |= earlier
 
     def of(self, one: Planned) -> Outcome:
@@ -114,6 +114,12 @@ class _Progress:
     def _enter(self, outcome: Outcome) -> None:
         self._outcomes[outcome.name] = outcome
         write_outcomes(self.folder, self.preset, self._outcomes.values())
+
+
+def _now_called(before: Outcome, new: Outcome) -> Outcome:
+    """What became of a section earlier, under its present title."""
+    command = new.command or before.command
+    return replace(before, title=new.title, source=new.source, job=new.job, command=command)
 
 
 def _print_of(one: Planned) -> str:

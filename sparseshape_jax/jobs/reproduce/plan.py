@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sparseshape_jax
 from sparseshape_jax.cli import Job, Jobs
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.jobs.console import SCRIPTS
 from sparseshape_jax.jobs.reproduce.config import DATA, ReproduceConfig
 from sparseshape_jax.jobs.reproduce.sections import Section, read_sections
-
-PRESETS = Path(sparseshape_jax.__file__).parents[1] / "configs"
 
 
 @dataclass(frozen=True)
@@ -34,20 +31,15 @@ class Planned:
     @property
     def command(self) -> str:
         """As a user types it."""
-        if not self.arguments:
-            return ""
-        script, *others = self.arguments
-        return f"python {script}.py {shlex.join(others)}"
+        return f"sparseshape {shlex.join(self.arguments)}" if self.arguments else ""
 
 
 def plan(config: ReproduceConfig) -> list[Planned]:
     """The sections of the preset, in order, but for those that need a job which is not in this version.
 
     Raises:
-        InputError: --sections names none of them, or the presets of configs/ are not there.
+        InputError: --sections names none of them.
     """
-    if not PRESETS.is_dir():
-        raise InputError(f"there is no folder {PRESETS}; the presets come with a clone of the repository, run it there")
     every: dict[str, Section] = {}
     for section in read_sections(config.preset):
         if exists(section.job) and all(needed in every for needed in section.sections):
@@ -100,13 +92,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _arguments(section: Section, settings: Mapping[str, Any]) -> tuple[str, ...]:
-    config = ["--config", _preset(section.config)] if section.config else []
+    config = ["--config", f"configs/{section.config}"] if section.config else []
     return (*section.job.split(), *config, *_flags(settings))
-
-
-def _preset(name: str) -> str:
-    path = PRESETS / name
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _flags(settings: Mapping[str, Any], before: str = "") -> Iterator[str]:
