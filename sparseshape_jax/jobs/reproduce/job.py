@@ -99,7 +99,7 @@ class _Progress:
             self._enter(replace(self.of(one), status="skipped", why=why))
             return f"skipped, {why}"
         self._started.add(one.section.name)
-        self._enter(replace(self.of(one), status="not started", why="it was interrupted"))
+        self._enter(replace(self.of(one), status="not started", why="it was interrupted", log="", seconds=0.0))
         print(f"{one.section.title}, about {_time(one.section.minutes)} … ", end="", flush=True)
         log = self.folder / "logs" / f"{one.section.name.replace('/', '.')}.log"
         status, why, lines, seconds = run_process(one.arguments, one.command, log)

@@ -11,7 +11,7 @@ from sparseshape_jax.cli import Job, Jobs
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.jobs.console import SCRIPTS
 from sparseshape_jax.jobs.reproduce.config import DATA, ReproduceConfig
-from sparseshape_jax.jobs.reproduce.sections import Section, read_sections
+from sparseshape_jax.jobs.reproduce.sections import Section, read_sections, texts
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,11 @@ def _lacks(section: Section, data: Mapping[str, Sequence[str]], planned: Mapping
         if planned[needed].lacks:
             return planned[needed].lacks
     for name, given in data.items():
-        for text in _texts(section.settings):
+        for text in texts(section.settings):
             folder = text.replace(f"{{{name}}}", given[0])
             if text.startswith(f"{{{name}}}/") and not given[0].startswith("tfds:") and not Path(folder).is_dir():
                 return f"needs {folder}, which is not there"
     return ""
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
-        yield from _texts(inner)
 
 
 def _arguments(section: Section, settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ class Section:
         return tuple(dict.fromkeys([*named, *self.after]))
 
     def _named(self) -> list[str]:
-        return list(dict.fromkeys(_names(self.settings)))
+        return list(dict.fromkeys(name for text in texts(self.settings) for name in _names(text)))
 
     def resolved(self, paths: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """The settings with paths for names.
@@ -100,25 +100,30 @@ def _filled(value: Any, values: Mapping[str, Any]) -> Any:
     return _each_text(value, fill) if values else value
 
 
-def _names(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield from re.findall(r"\{([\w/-]+)\}", value)
-    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
-        yield from _names(inner)
-
-
 def _replaced(value: Any, paths: Mapping[str, Sequence[str]]) -> Any:
     """The settings with paths for names; a text that is nothing but a name of several paths becomes a list of them."""
 
     def replace(text: str) -> Any:
-        names = list(_names(text))
+        names = _names(text)
         if any(name not in paths for name in names):
             return None
-        if names and text == f"{{{names[0]}}}" and names[0] == "records":
+        if len(names) == 1 and text == f"{{{names[0]}}}" and len(paths[names[0]]) > 1:
             return list(paths[names[0]])
         return re.sub(r"\{([\w/-]+)\}", lambda found: paths[found[1]][0], text)
 
     return _each_text(value, replace)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in nested settings."""
+    if isinstance(value, str):
+        yield value
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from texts(inner)
+
+
+def _names(text: str) -> list[str]:
+    return re.findall(r"\{([\w/-]+)\}", text)
 
 
 def _each_text(value: Any, change: Callable[[str], Any]) -> Any:
