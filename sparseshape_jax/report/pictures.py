@@ -27,6 +27,11 @@ class Picture:
     height: int
 
     @property
+    def is_wide(self) -> bool:
+        """Whether its labels would be too small on a phone, which then shows it larger, to be moved sideways."""
+        return self.width > 1.2 * self.height and self.width > 700
+
+    @property
     def data(self) -> str:
         """The content as a URL, for a page in one file."""
         return f"data:image/{self.kind};base64,{base64.b64encode(self.content).decode('ascii')}"
