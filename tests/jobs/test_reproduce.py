@@ -212,7 +212,9 @@ def test_what_a_status_and_a_log_say():
 
 
 PARENT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # even if those who started us ignore it
 from sparseshape_jax.jobs.reproduce import plan
 from sparseshape_jax.jobs.reproduce.config import ReproduceConfig
 from sparseshape_jax.jobs.reproduce.job import run
@@ -231,16 +233,18 @@ run(ReproduceConfig(out=sys.argv[1]))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_a_killed_run_leaves_no_process_and_resumes(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
+def test_a_stopped_run_leaves_no_process_and_resumes(tmp_path, sent):
     out = tmp_path / "out"
-    with subprocess.Popen([sys.executable, "-c", PARENT, str(out)], stdout=subprocess.DEVNULL) as parent:
+    command = [sys.executable, "-c", PARENT, str(out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as parent:
         wait_for(lambda: len(list((out / "many").glob("[!.]*.png"))) > 3)
-        parent.send_signal(signal.SIGKILL)
+        parent.send_signal(sent)
     wait_for(lambda: count_unchanged(out / "many"))
     made = len(list((out / "many").glob("[!.]*.png")))
     assert made < 400
     assert outcomes(out)["many"]["why"] == "it was interrupted"
-    ended = subprocess.run([sys.executable, "-c", PARENT, str(out)], capture_output=True, text=True, check=True)
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "done in" in ended.stdout
     assert len(list((out / "many").glob("[!.]*.png"))) == 400
 

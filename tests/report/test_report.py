@@ -130,6 +130,7 @@ def test_published_files_are_whole():
             assert number.setting
             assert number.unit
             assert isinstance(number.value, float)
+            assert number.decisions is None or "n" in number.same
             assert number.job.split()[0] in ("evaluate", "train", "synthesize")
 
 

@@ -40,6 +40,7 @@ def _wait(arguments: Sequence[str], output: int) -> int:
         try:
             return process.wait()
         except KeyboardInterrupt:
+            print(flush=True)  # ends the section's line
             process.send_signal(signal.SIGINT)
             process.wait()
             raise
