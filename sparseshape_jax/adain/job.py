@@ -51,7 +51,10 @@ def run(config: TrainAdaINConfig) -> list[Row]:
 
 
 def write_results(task: AdaINTask, rows: Sequence[Row]) -> None:
-    """Write results.json, summary.csv and the curves, from the rows of metrics.jsonl; a row is an epoch's sheet."""
+    """Write results.json, summary.csv and the curves, from the rows of metrics.jsonl; a row is an epoch's sheet.
+
+    The last sheet is one of the figures.
+    """
     config = task.config
     provenance: dict[str, Any] = {
         "settings": loop.remove_settings(output.plain(config), MAY_CHANGE),
@@ -64,4 +67,5 @@ def write_results(task: AdaINTask, rows: Sequence[Row]) -> None:
         if row["kind"] == "eval":
             kept = {name: row[name] for name in ("set", "epoch", "step", "content", "style", "pixels")}
             results.add(kept, fingerprint(provenance | {"step": row["step"]}))
-    results.finish(decoder_curves.draw(results.figures / "curves", rows))
+    sheets = sorted((results.folder / "sheets").glob("step-*.png"))
+    results.finish([*decoder_curves.draw(results.figures / "curves", rows), *sheets[-1:]])

@@ -50,16 +50,18 @@ class Sample(Part, LabeledImages):
         return self._labels
 
 
-def sample_classes(images: LabeledImages, per_class: int | None, seed: int) -> LabeledImages:
-    """`per_class` images of each class (all, if it has fewer), in their order; None takes all.
+def sample_classes(
+    images: LabeledImages, per_class: int | None, seed: int, *, count: int | None = None
+) -> LabeledImages:
+    """`per_class` images of each class, and of those `count` in all, in their order; None, or more than there are: all.
 
     Which ones depends on the seed and the images' names only, and a larger sample includes a smaller one.
     """
-    if per_class is None:
+    if per_class is None and count is None:
         return images
     by_class: dict[int, list[tuple[bytes, int]]] = {}
     for index, label in enumerate(np.asarray(images.labels).tolist()):
         name = images.key(index).encode("utf-8", "surrogateescape")
         by_class.setdefault(label, []).append((hashlib.sha256(b"%d " % seed + name).digest(), index))
-    chosen = [index for own in by_class.values() for _, index in sorted(own)[:per_class]]
-    return Sample(images, sorted(chosen))
+    chosen = sorted(one for own in by_class.values() for one in sorted(own)[:per_class])[:count]
+    return Sample(images, sorted(index for _, index in chosen))

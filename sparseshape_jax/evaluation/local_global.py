@@ -61,7 +61,8 @@ def run(config: LocalGlobalConfig) -> list[Row]:
         require_opencv()
     classifiers = build_classifiers(config)
     conditions = list_conditions(config, classifiers[0].preprocessing.crop)
-    images = sample_classes(open_for(classifiers[0], config.data), config.per_class, config.seed)
+    every = open_for(classifiers[0], config.data)
+    images = sample_classes(every, config.per_class, config.seed, count=config.count)
     decoded = Decoded(images, classifiers[0].preprocessing, config.batch_size, skip_bad=config.skip_bad)
     if len(decoded) < FEWEST:
         raise InputError(f"{config.data} has {len(decoded)} images to show; tests need at least {FEWEST}")

@@ -37,6 +37,8 @@ class LocalGlobalConfig(ClassificationConfig):
     pixels (sigma 40 in color, 5 in space), which needs the extra edges."""
     per_class: int | None = None
     """Images of each class, drawn with the seed; more of them include fewer. Default: all."""
+    count: int | None = None
+    """Images in all, drawn from those with the seed; more of them include fewer. Default: all."""
     beside: tuple[str, ...] = ()
     """Result folders of this job, on the same images, whose networks are compared with this one's."""
     skip_bad: bool = False
@@ -64,7 +66,7 @@ class LocalGlobalConfig(ClassificationConfig):
                 raise InputError(f"smoothing is {self.smoothing!r}; it can be a number or bilateral")
         elif not 0 < self.smoothing < float("inf"):
             raise InputError(f"smoothing is {self.smoothing}; it must be above 0")
-        check_ranges("", self, per_class=(1, math.inf), seed=(0, math.inf))
+        check_ranges("", self, per_class=(1, math.inf), count=(1, math.inf), seed=(0, math.inf))
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ class RelevanceConfig(ClassificationConfig):
     chance level are then confined to them."""
     per_class: int | None = None
     """Images of each class, drawn with the seed; more of them include fewer. Default: all."""
+    count: int | None = None
+    """Images in all, drawn from those with the seed; more of them include fewer. Default: all."""
     beside: tuple[str, ...] = ()
     """Result folders of this job, on the same images, whose networks are compared with this one's."""
     skip_bad: bool = False
@@ -126,4 +130,4 @@ class RelevanceConfig(ClassificationConfig):
             raise InputError(f"explain is {self.explain!r}; it can be predicted, true, or the number of a class from 0")
         if self.steps < 1 or self.noise < 0:
             raise InputError(f"steps is {self.steps} and noise {self.noise}; give at least 1 step, and noise from 0")
-        check_ranges("", self, per_class=(1, math.inf), seed=(0, math.inf))
+        check_ranges("", self, per_class=(1, math.inf), count=(1, math.inf), seed=(0, math.inf))

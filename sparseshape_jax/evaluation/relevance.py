@@ -95,7 +95,8 @@ def run(config: RelevanceConfig) -> list[Row]:
     explainers = [explain_with(config, classifier) for classifier in classifiers]
     if config.explain.isdecimal() and int(config.explain) >= classifiers[0].num_classes:
         raise InputError(f"there is no class {config.explain}; {classifiers[0].name} has {classifiers[0].num_classes}")
-    images = sample_classes(open_for(classifiers[0], config.data), config.per_class, config.seed)
+    every = open_for(classifiers[0], config.data)
+    images = sample_classes(every, config.per_class, config.seed, count=config.count)
     decoded = Decoded(images, preprocessing, config.batch_size, skip_bad=config.skip_bad)
     pixels = decoded.pixels
     shown = [

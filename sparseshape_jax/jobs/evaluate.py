@@ -11,6 +11,7 @@ from sparseshape_jax.evaluation.frequency.config import (
 )
 from sparseshape_jax.evaluation.local_global_config import LocalGlobalConfig, RelevanceConfig
 from sparseshape_jax.fid.config import FidConfig
+from sparseshape_jax.jobs.reproduce.config import ReproduceConfig
 from sparseshape_jax.report.config import ReportConfig
 
 JOBS: Jobs = {
@@ -48,6 +49,11 @@ JOBS: Jobs = {
         ReportConfig,
         "sparseshape_jax.report.job:run",
         examples="results --out report",
+    ),
+    "reproduce": Job(
+        ReproduceConfig,
+        "sparseshape_jax.jobs.reproduce.job:run",
+        examples="--preset cpu --stimuli cue-conflict --data photos --cifar10 cifar10 --dry_run",
     ),
     "fid": Job(
         FidConfig,

@@ -16,11 +16,11 @@ def run(config: ReportConfig) -> None:
     Raises:
         InputError: no folder has results, or the output folder cannot be written to.
     """
-    runs, problems = read_runs(config.runs)
+    found = read_runs(config.runs)
     if (Path(config.out) / RESULTS).exists():
         raise InputError(f"the output folder {config.out} holds results of a run; give another one with --out")
     out = output.prepare_folder(config.out)
-    files = render(config.title, runs, problems, out, config.rows)
+    files = render(config.title, found, out, config.rows)
     figures = out / "figures"
     for name, content in files.items():
         with output.replacing(out / name) as temporary:
@@ -28,6 +28,6 @@ def run(config: ReportConfig) -> None:
     for stale in set(figures.glob("*")) - {out / name for name in files}:
         stale.unlink()
     output.write_config(out / "config.yaml", config)
-    for problem in problems:
+    for problem in found.problems:
         print(f"not shown: {problem}")
-    print(f"{len(runs)} runs are on the page {Path(config.out) / 'report.html'}")
+    print(f"{len(found.runs)} runs are on the page {Path(config.out) / 'report.html'}")

@@ -1,27 +1,25 @@
 """What is on the page, and the page itself: HTML that is complete in one file, and the same as Markdown."""
 
-import base64
-import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
-from sparseshape_jax.report.published import Comparison, compare, sources
-from sparseshape_jax.report.runs import Run
+from sparseshape_jax.report.outcomes import Outcome
+from sparseshape_jax.report.pictures import Picture, picture
+from sparseshape_jax.report.published import Comparison, PublishedNumber, compare, sources
+from sparseshape_jax.report.runs import Found, Run
 from sparseshape_jax.report.sections import OTHERS, SECTIONS, Section, section_of, shown
 from sparseshape_jax.results import Row
 
-LARGEST = 1600
-"""Wider figures are made this wide in pixels."""
-PHOTOGRAPHIC = 300_000
-"""A PNG of more bytes becomes a JPEG, because it has photographs in it."""
+FEW_ROWS, MANY_COLUMNS = 4, 10
+"""A table with at most so many rows and more columns than that is shown with rows for columns."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +33,6 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure as it is shown."""
-
-    file: str
-    """Its name in the folder of figures."""
-    content: bytes
-    kind: str
-    caption: str
-
-    @property
-    def data(self) -> str:
-        """The content as a URL, for a page in one file."""
-        return f"data:image/{self.kind};base64,{base64.b64encode(self.content).decode('ascii')}"
-
-
-@dataclass(frozen=True)
 class RunPart:
     """What the page says about a run."""
 
@@ -59,6 +41,7 @@ class RunPart:
     different: Sequence[tuple[str, str]]
     """Settings in which it differs from the other runs of its job."""
     columns: Sequence[str]
+    """Headings of the table."""
     lines: Sequence[Sequence[Cell]]
     more: int
     """Rows that are not shown."""
@@ -69,41 +52,62 @@ class RunPart:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A published number next to ours."""
+
+    found: Comparison
+    part: RunPart
+    value: str
+
+    @property
+    def group(self) -> tuple[str, str, str, str]:
+        """What the numbers of one small table have in common."""
+        number: PublishedNumber = self.found.number
+        return number.source.name, number.setting, number.quantity, number.unit
+
+
+@dataclass(frozen=True)
 class SectionPart:
     """A section with its runs."""
 
     section: Section
     anchor: str
     runs: Sequence[RunPart]
-    comparisons: Sequence[tuple[Comparison, RunPart, str]]
+    same: Sequence[tuple[Compared, Sequence[Compared]]]
+    """Published numbers of the same setting as ours, in groups; with each group its first one."""
+    other: Sequence[tuple[Compared, Sequence[Compared]]]
+    """Those of another setting."""
+    not_run: Sequence[Outcome]
+    """What did not run, or not to its end."""
 
 
-def render(
-    title: str, runs: Sequence[Run], problems: Sequence[str], out: Path, most_rows: int
-) -> dict[str, str | bytes]:
+def render(title: str, found: Found, out: Path, most_rows: int) -> dict[str, str | bytes]:
     """The files of a report, by name: report.html, report.md and the figures that the latter shows.
 
     Args:
         title: the heading.
-        runs: what to show.
-        problems: what could not be shown, a line each.
+        found: what to show.
         out: the folder of the report, for links to the runs' files.
         most_rows: rows of a table that are shown.
     """
-    parts = [_run_part(index, run, runs, out, most_rows) for index, run in enumerate(runs)]
-    sections = [part for section in (*SECTIONS, OTHERS) if (part := _section_part(section, runs, parts)).runs]
-    used = {id(found.number.source): found.number.source for part in sections for found, _, _ in part.comparisons}
+    parts = [_run_part(index, run, found.runs, out, most_rows) for index, run in enumerate(found.runs)]
+    sections = [_section_part(section, found, parts) for section in (*SECTIONS, OTHERS)]
+    sections = [part for part in sections if part.runs or part.not_run]
+    groups = [group for part in sections for group in (*part.same, *part.other)]
+    used = {id(first.found.number.source) for first, _ in groups}
+    anchors = {part.run.title: part.anchor for part in parts if part.run.title}
     facts: dict[str, Any] = {
         "title": title,
         "sections": sections,
-        "problems": problems,
+        "outcomes": [(outcome, anchors.get(outcome.title)) for outcome in found.outcomes],
+        "problems": found.problems,
         "sources": [source for source, _ in sources() if id(source) in used or source.note],
     }
     pages: dict[str, str | bytes] = {
         "report.html": _environment(autoescape=True).get_template("report.html.j2").render(facts),
         "report.md": _environment(autoescape=False).get_template("report.md.j2").render(facts),
     }
-    return pages | {f"figures/{picture.file}": picture.content for part in parts for picture in part.pictures}
+    return pages | {f"figures/{one.file}": one.content for part in parts for one in part.pictures}
 
 
 def _environment(*, autoescape: bool) -> Environment:
@@ -116,21 +120,46 @@ def _environment(*, autoescape: bool) -> Environment:
         keep_trailing_newline=True,
     )
     found.filters["md"] = _markdown
-    found.filters["words"] = lambda name: name.replace("_", " ")
+    found.filters["time"] = _time
     return found
 
 
-def _section_part(section: Section, runs: Sequence[Run], parts: Sequence[RunPart]) -> SectionPart:
+def _section_part(section: Section, found: Found, parts: Sequence[RunPart]) -> SectionPart:
     own = [part for part in parts if section_of(part.run.job) is section]
-    found = [one for job in dict.fromkeys(part.run.job for part in own) for one in compare(runs, job)]
-    comparisons = [(one, parts[one.run], format_number(one.value)) for one in found]
-    return SectionPart(section, _anchor(section.title), own, comparisons)
+    jobs = list(dict.fromkeys(part.run.job for part in own))
+    compared = [
+        Compared(one, parts[one.run], format_number(one.value)) for job in jobs for one in compare(found.runs, job)
+    ]
+    return SectionPart(
+        section,
+        _anchor(section.title),
+        own if any(part.run.title for part in own) else sorted(own, key=lambda part: _place(part.run.job, section)),
+        same=_groups(one for one in compared if not one.found.differs),
+        other=_groups(one for one in compared if one.found.differs),
+        not_run=[
+            outcome
+            for outcome in found.outcomes
+            if outcome.status != "done" and outcome.why and section_of(outcome.job) is section
+        ],
+    )
+
+
+def _place(job: str, section: Section) -> int:
+    return section.jobs.index(job) if job in section.jobs else len(section.jobs)
+
+
+def _groups(compared: Iterable[Compared]) -> list[tuple[Compared, Sequence[Compared]]]:
+    groups = [list(group) for _, group in groupby(compared, key=lambda one: one.group)]
+    return [(group[0], group) for group in groups]
 
 
 def _run_part(index: int, run: Run, runs: Sequence[Run], out: Path, most_rows: int) -> RunPart:
     columns, rows = shown(run.job, run.rows)
     places = {id(row): position for position, row in enumerate(run.rows)}
     lines = [[_cell(row, name, f"{index}:{places[id(row)]}", run, out) for name in columns] for row in rows[:most_rows]]
+    columns = [name.replace("_", " ") for name in columns]
+    if 0 < len(lines) <= FEW_ROWS and len(columns) > MANY_COLUMNS:
+        columns, lines = _transposed(columns, lines)
     return RunPart(
         run,
         anchor=f"run-{index}",
@@ -138,10 +167,17 @@ def _run_part(index: int, run: Run, runs: Sequence[Run], out: Path, most_rows: i
         columns=columns,
         lines=lines,
         more=max(0, len(rows) - most_rows),
-        pictures=[_picture(index, path) for path in run.figures],
+        pictures=[picture(path, f"{index}-{_anchor(path.stem)}") for path in run.figures],
         settings=yaml.safe_dump(dict(run.settings), sort_keys=False, allow_unicode=True),
         setup=", ".join(f"{name} {found}" for name, found in {**run.software, **run.hardware}.items()),
     )
+
+
+def _transposed(columns: Sequence[str], lines: Sequence[Sequence[Cell]]) -> tuple[list[str], list[list[Cell]]]:
+    """The table with rows for columns; the entries of the first column become headings."""
+    others = list(zip(*lines, strict=True))
+    headings = [columns[0], *(cell.text for cell in others[0])]
+    return headings, [[Cell(name), *cells] for name, cells in zip(columns[1:], others[1:], strict=True)]
 
 
 def _different(run: Run, alike: Sequence[Run]) -> list[tuple[str, str]]:
@@ -163,11 +199,8 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 def _cell(row: Row, name: str, origin: str, run: Run, out: Path) -> Cell:
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        text = (
-            ", ".join(str(item) for item in value) if isinstance(value, list) else "" if value is None else str(value)
-        )
         link = row.get("records") if name == "observer" else None
-        return Cell(text, link=_link(run.folder / link, out) if isinstance(link, str) else None)
+        return Cell(_words(value), link=_link(run.folder / link, out) if isinstance(link, str) else None)
     text = format_number(value)
     interval = row.get(f"{name}_ci95")
     if isinstance(interval, list) and len(interval) == 2 and all(isinstance(end, int | float) for end in interval):
@@ -184,30 +217,12 @@ def format_number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
 def _link(path: Path, out: Path) -> str | None:
     return Path(os.path.relpath(path, out)).as_posix() if path.is_file() else None
-
-
-def _picture(index: int, path: Path) -> Picture:
-    """A figure, made smaller where it is larger than a page needs."""
-    with Image.open(path) as opened:
-        image: Image.Image = opened.copy()
-    if image.width > LARGEST:
-        size = (LARGEST, max(1, round(image.height * LARGEST / image.width)))
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    flat = Image.new("RGB", image.size, "white")
-    flat.paste(image, mask=image.getchannel("A") if "A" in image.getbands() else None)
-    content, kind = _encoded(flat, "png"), "png"
-    if len(content) > PHOTOGRAPHIC:
-        content, kind = _encoded(flat, "jpeg"), "jpeg"
-    caption = path.stem.replace("-", " ").replace("_", " ")
-    return Picture(f"{index}-{_anchor(path.stem)}.{kind}", content, kind, caption)
-
-
-def _encoded(image: Image.Image, kind: str) -> bytes:
-    written = io.BytesIO()
-    image.save(written, kind, optimize=True, **({"quality": 88} if kind == "jpeg" else {}))
-    return written.getvalue()
 
 
 def _anchor(text: str) -> str:

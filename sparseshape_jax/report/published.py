@@ -2,7 +2,8 @@
 
 Each file in `published/` is one source. A table of a file names the job and the entry of a row that measures the same
 quantity. `at` identifies a number: entries that a row of ours must share to be compared at all. `same` says what else
-must be equal for the setting to be the same: entries of the row, or settings of its run.
+must be equal for the setting to be the same: entries of the row, or settings of its run. `decisions` names the observer
+of the published records that a number was counted from; a row that we count from them is compared with it, too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,8 @@ class PublishedNumber:
     """Entries of our row that must be equal for it to be compared at all."""
     same: Mapping[str, Any]
     """Entries of our row, or settings of its run, that must be equal for the setting to be the same."""
+    decisions: str | None
+    """The observer whose published decisions it was counted from."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ def _numbers(source: Source, tables: Sequence[Mapping[str, Any]]) -> Iterator[Pu
                 table["entry"],
                 number.get("at", {}),
                 {**table.get("same", {}), **number.get("same", {})},
+                number.get("decisions"),
             )
 
 
@@ -106,9 +110,14 @@ def _nearest(number: PublishedNumber, runs: Sequence[Run]) -> Comparison | None:
     for index, run in enumerate(runs):
         for position, row in enumerate(run.rows if run.job == number.job else ()):
             value = row.get(number.entry)
-            if not isinstance(value, int | float) or any(row.get(key) != want for key, want in number.at.items()):
+            if not isinstance(value, int | float):
                 continue
-            differs = tuple(_differences(number.same, row, run.settings))
+            if number.decisions and row.get("observer") == number.decisions:
+                differs = tuple(_differences({"n": number.same["n"]}, row, run.settings))
+            elif any(row.get(key) != want for key, want in number.at.items()):
+                continue
+            else:
+                differs = tuple(_differences(number.same, row, run.settings))
             if best is None or len(differs) < len(best.differs):
                 best = Comparison(number, index, position, float(value), differs)
     return best

@@ -2,13 +2,13 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.output import read_json
+from sparseshape_jax.report.outcomes import Outcome, read_outcomes
 from sparseshape_jax.results import RESULTS, Row, read_results
 
 SCRIPTS = ("evaluate", "synthesize", "train")
@@ -19,6 +19,10 @@ class Run:
     """A result folder."""
 
     folder: Path
+    name: str
+    """What it is called on the page: its folder, relative to the one that was given."""
+    title: str
+    """What it shows, if it is a section of `evaluate.py reproduce`; else empty."""
     job: str
     """As on the command line, such as "evaluate shape-bias"."""
     settings: Mapping[str, Any]
@@ -37,34 +41,57 @@ class Run:
     @property
     def command(self) -> str:
         """The command that repeats the run."""
-        script, _, job = self.job.partition(" ")
-        return f"python {script}.py {job} --config {shlex.quote(str(self.folder / 'config.yaml'))}"
-
-    @cached_property
-    def name(self) -> str:
-        """What the run is called on the page: the last part of its folder's path."""
-        return self.folder.resolve().name
+        return f"sparseshape {self.job} --config {shlex.quote(str(self.folder / 'config.yaml'))}"
 
 
-def read_runs(folders: Sequence[str]) -> tuple[list[Run], list[str]]:
-    """The runs in result folders, each once, and a line for every folder that could not be read.
+@dataclass(frozen=True)
+class Found:
+    """What is in the folders that were given."""
 
-    A folder without a results.json of its own stands for the result folders below it.
+    runs: Sequence[Run]
+    """Each once."""
+    problems: Sequence[str]
+    """A line for every folder that could not be read."""
+    outcomes: Sequence[Outcome]
+    """What became of the sections of `evaluate.py reproduce`, in their order, if a folder is of that job."""
+
+
+def read_runs(folders: Sequence[str]) -> Found:
+    """What is in result folders. One without a results.json of its own stands for the result folders below it.
 
     Raises:
         InputError: none of the folders has results.
     """
     found: dict[Path, Run] = {}
     problems: list[str] = []
+    outcomes: dict[Path, Outcome] = {}
     for folder in map(Path, folders):
+        own = read_outcomes(folder)
+        outcomes |= {(folder / name).resolve(): outcome for name, outcome in own.items()}
+        order = {name: position for position, name in enumerate(own)}
         try:
-            for inner in _result_folders(folder):
-                found.setdefault(inner.resolve(), _read(inner))
+            inner = {path: _name(path, folder) for path in _result_folders(folder)}
         except InputError as error:
-            problems.append(str(error))
-    if not found:
+            problems += [] if own else [str(error)]
+            continue
+        for path, name in sorted(inner.items(), key=lambda item: order.get(item[1], len(order))):
+            try:
+                found.setdefault(path.resolve(), _read(path, name, own[name].title if name in own else ""))
+            except InputError as error:
+                problems.append(str(error))
+    if not (found or outcomes):
         raise InputError(problems[0])
-    return list(found.values()), problems
+    return Found(_named_apart(list(found.values())), problems, list(outcomes.values()))
+
+
+def _named_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs, with their whole paths as names where others are called the same."""
+    names = [run.name for run in runs]
+    return [run if names.count(run.name) == 1 else replace(run, name=run.folder.as_posix()) for run in runs]
+
+
+def _name(path: Path, given: Path) -> str:
+    return path.resolve().name if path == given else path.relative_to(given).as_posix()
 
 
 def _result_folders(folder: Path) -> Iterator[Path]:
@@ -84,7 +111,7 @@ def _result_folders(folder: Path) -> Iterator[Path]:
         raise InputError(f"{folder} has no {RESULTS}, and no folder in it has one")
 
 
-def _read(folder: Path) -> Run:
+def _read(folder: Path, name: str, title: str) -> Run:
     content = read_json(folder / RESULTS)
     job = content.get("job") if isinstance(content, dict) else None
     if not isinstance(job, str) or job.partition(" ")[0] not in SCRIPTS:
@@ -95,6 +122,8 @@ def _read(folder: Path) -> Run:
     images = [path for path in images if path.resolve().is_relative_to(root)]
     return Run(
         folder,
+        name,
+        title,
         job,
         settings=_mapping(results.get("settings")),
         software=_mapping(results.get("software")),

@@ -81,7 +81,13 @@ def _whole_sets(rows: Sequence[Row]) -> Sequence[Row]:
     return tuple(row for row in rows if row.get("condition") is None)
 
 
+_IMAGES = Table(("image", "objective", "keep", "fraction", "seed", "evaluations", "status"))
+
 TABLES: Mapping[str, Table] = {
+    "synthesize figure": _IMAGES,
+    "synthesize texture": _IMAGES,
+    "synthesize reconstruct": _IMAGES,
+    "synthesize cue-conflict": Table(("file", "shape", "texture", "finished", "evaluations", "status")),
     "evaluate shape-bias": Table(("observer", "fraction", "shape_bias", "cue_accuracy", "shape", "texture", "n")),
     "evaluate accuracy": Table(("model", "fraction", "keep", "data", "n", "top1", "top5", "loss")),
     "evaluate sweep": Table(("model", "placement", "fraction", "keep", "shape_bias", "cue_accuracy", "top1")),
@@ -89,11 +95,26 @@ TABLES: Mapping[str, Table] = {
         ("observer", "set", "n", "accuracy", "accuracy_difference", "observed_consistency", "error_consistency"),
         _whole_sets,
     ),
+    "evaluate fid": Table(
+        ("fake", "real", "distance", "protocol", "value", "sd", "mean", "mean_sd", "n_fake", "n_real", "size")
+    ),
+    "evaluate frequency dfm": Table(
+        ("class", "share", "n", "kept_share", "mean_radius", "largest_increase", "half_iou", "half_rank_correlation")
+    ),
+    "evaluate frequency test": Table(
+        ("class", "share", "n", "kept_share", "tpr", "control_tpr", "fpr", "control_fpr", "tpr_unfiltered", "chosen_on")
+    ),
+    "evaluate frequency compare": Table(
+        ("run", "class", "share", "tpr", "control_tpr", "fpr", "control_fpr", "half_iou", "half_rank_correlation")
+    ),
     "train classifier": Table(("set", "epoch", "keep", "n", "top1", "top5", "loss"), _last_epochs),
+    "train adain": Table(("epoch", "step", "content", "style", "pixels")),
 }
 
-HIDDEN = (FINGERPRINT, "records", "sha256", "records_sha256", "images", "trained")
+HIDDEN = (FINGERPRINT, "records", "sha256", "records_sha256", "images", "trained", "weights", "map")
 """Entries that a table of all single values leaves out."""
+FEW = 4
+"""Lists of more values are not shown in a table."""
 
 
 def section_of(job: str) -> Section:
@@ -114,5 +135,5 @@ def shown(job: str, rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
 
 def _is_shown(value: object) -> bool:
     if isinstance(value, list):
-        return bool(value) and all(isinstance(item, int | float | str) for item in value)
+        return 0 < len(value) <= FEW and all(isinstance(item, int | float | str) for item in value)
     return value is not None and not isinstance(value, Mapping)

@@ -113,7 +113,7 @@ def test_a_run_leaves_behind_what_people_need(trained, run, pictures):
     assert logged[2]["pixels"] < logged[0]["pixels"]
     assert logged[-2]["style"] < logged[4]["style"]
     assert [row["step"] for row in results(trained)["rows"]] == [4, 8, 12, 16, 20]
-    assert results(trained)["figures"] == ["figures/curves.png", "figures/curves.pdf"]
+    assert results(trained)["figures"] == ["figures/curves.png", "figures/curves.pdf", "sheets/step-000020.png"]
 
     stylizer = AdaIN.trained(trained)
     photo, style = (jnp.asarray(picture(pictures / name / "0.png"), jnp.float32)[None] for name in ("photos", "styles"))

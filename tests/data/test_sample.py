@@ -30,3 +30,22 @@ def test_larger_samples_include_smaller_ones(tmp_path):
     other = sample_classes(images, 3, 6)
     assert [other.key(index) for index in range(len(other))] != keys[3]
     assert other.signature() != sample_classes(images, 3, 5).signature()
+
+
+def test_a_sample_may_have_a_size(tmp_path):
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for number in range(6):
+            Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / label / f"{number}.png")
+    images = ClassFolder(tmp_path)
+    keys = {}
+    for count in (1, 5, 12, 99):
+        found = sample_classes(images, None, 3, count=count)
+        keys[count] = [found.key(index) for index in range(len(found))]
+        assert len(found) == min(count, 12)
+        assert keys[count] == sorted(keys[count])
+    assert set(keys[1]) < set(keys[5]) < set(keys[12]) == set(keys[99])
+    both = sample_classes(images, 2, 3, count=3)
+    few = sample_classes(images, 2, 3)
+    assert len(both) == 3
+    assert {both.key(index) for index in range(3)} < {few.key(index) for index in range(4)}

