@@ -1,0 +1,1 @@
+"""Training FastGAN on few photographs, with Top-K inside its generator."""
