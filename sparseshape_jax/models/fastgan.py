@@ -134,9 +134,7 @@ class Generator(Network):
 
     def check_input(self, inputs: Array | np.ndarray) -> None:
         if inputs.ndim != 2 or inputs.shape[-1] != self.nz:
-            raise InputError(
-                f"latent vectors have shape {tuple(inputs.shape)}; this generator takes (N, {self.nz})"
-            )
+            raise InputError(f"latent vectors have shape {tuple(inputs.shape)}; this generator takes (N, {self.nz})")
 
 
 class _First(nnx.Module):

@@ -92,7 +92,9 @@ class Discriminator(nnx.Module):
         """Blocks that are excited, and by which."""
         return tuple((number, source) for number, source in EXCITED_BY.items() if source >= self.numbers[0] // 2)
 
-    def fake(self, big: Float[Array, "n size size 3"], small: Float[Array, "n small small 3"]) -> Float[Array, "2n 5 5"]:
+    def fake(
+        self, big: Float[Array, "n size size 3"], small: Float[Array, "n small small 3"]
+    ) -> Float[Array, "2n 5 5"]:
         """The logits of generated images, then of the generator's small ones."""
         return self._logits(self._maps(big)[64], self.from_small(small))
 
@@ -154,9 +156,7 @@ def _leaky(x: Array) -> Array:
 class _Stem(nnx.Module):
     """The first convolutions: images to a map of 256 pixels, or of the images' own size where that is less."""
 
-    def __init__(
-        self, size: int, widths: dict[int, int], *, axis_name: str | None, dtype: Any, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, size: int, widths: dict[int, int], *, axis_name: str | None, dtype: Any, rngs: nnx.Rngs) -> None:
         self.shrinks = size > 256
         first = {64: 128, 128: 256, 1024: 1024}.get(size, 512)
         taps, stride = (4, 2) if self.shrinks else (3, 1)
@@ -203,9 +203,7 @@ class _RealOrFake(nnx.Module):
 class _SmallBranch(nnx.Module):
     """Small copies to a map (N, 8, 8, C): convolutions that halve the size, all but the first with normalization."""
 
-    def __init__(
-        self, side: int, widths: dict[int, int], *, axis_name: str | None, dtype: Any, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, side: int, widths: dict[int, int], *, axis_name: str | None, dtype: Any, rngs: nnx.Rngs) -> None:
         sides = [width for width in (256, 128, 64, 32) if width <= 2 * side]
         self.count, inputs = len(sides), 3
         for index, of in enumerate(sides):

@@ -1,4 +1,4 @@
-"""The options of FastGAN's networks and their allowed values. Imports no JAX."""
+"""The options of FastGAN's networks, their allowed values, and the channels of their maps."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +15,17 @@ SIZES = (64, 128, 256, 512, 1024)
 GENERATOR_MULTIPLES: Mapping[int, float] = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 0.5, 512: 0.25, 1024: 0.125}
 """Channels of the generator's map of each side, in units of `ngf`."""
 
-DISCRIMINATOR_MULTIPLES: Mapping[int, float] = {4: 16, 8: 16, 16: 8, 32: 4, 64: 2, 128: 1, 256: 0.5, 512: 0.25, 1024: 0.125}
+DISCRIMINATOR_MULTIPLES: Mapping[int, float] = {
+    4: 16,
+    8: 16,
+    16: 8,
+    32: 4,
+    64: 2,
+    128: 1,
+    256: 0.5,
+    512: 0.25,
+    1024: 0.125,
+}
 """The same for the discriminator, in units of `ndf`. Its map of side q has the channels of side 2q."""
 
 

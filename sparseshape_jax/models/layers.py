@@ -147,9 +147,7 @@ def multiply_patches(
 
 
 def _output_size(x: Array, taps: tuple[int, int], stride: int, padding: int) -> tuple[int, int]:
-    height, width = (
-        (size + 2 * padding - count) // stride + 1 for size, count in zip(x.shape[1:3], taps, strict=True)
-    )
+    height, width = ((size + 2 * padding - count) // stride + 1 for size, count in zip(x.shape[1:3], taps, strict=True))
     return height, width
 
 

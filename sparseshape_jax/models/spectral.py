@@ -102,7 +102,9 @@ class SpectralConv(SpectralKernel):
 
         def convolve(x: Array, kernel: Array) -> Array:
             order = ("NHWC", "HWIO", "NHWC")
-            return lax.conv_general_dilated(x, kernel, (self.stride, self.stride), (pads, pads), dimension_numbers=order)
+            return lax.conv_general_dilated(
+                x, kernel, (self.stride, self.stride), (pads, pads), dimension_numbers=order
+            )
 
         if not has_few_positions(x, self.taps, self.stride, self.padding):
             return convolve(x, kernel)
