@@ -177,7 +177,7 @@ class _NoisyUp(nnx.Module):
 
 
 class _Noise(nnx.Module):
-    """Adds noise that all channels share, at a learned strength. The strength is kept where noise is off, as in files."""
+    """Adds noise that all channels share, at a learned strength; files have the strength where noise is off, too."""
 
     def __init__(self, place: int) -> None:
         self.place = place
