@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, Int
 
 from sparseshape_jax.few_shot.options import AugmentPolicy
 
-
 Batch = Float[Array, "n h w 3"]
 """Images in [-1, 1], of any height and width."""
 Places = Int[Array, "n 2"]

@@ -122,6 +122,7 @@ class GANStep:
         self._first = first
         self.size, self.small_side, self.nz = generator.size, generator.small_side, generator.nz
         self.lpips, self.at, self.policy, self.batch_size = lpips, dict(at or {}), policy, batch_size
+        self.learning_rate = learning_rate
         self.optimizer = optax.adam(learning_rate, b1=0.5, b2=0.999, eps=1e-8)
         self.weight = float(batch_size) if reconstruction_weight is None else reconstruction_weight
         self.decay, self.seed, self.axis_name = average, seed, axis_name

@@ -17,7 +17,7 @@ from sparseshape_jax.models.layers import AveragePool
 from sparseshape_jax.models.spectral import SpectralConv
 
 NUMBERS = (4, 8, 16, 32, 64)
-"""Of the blocks that halve the size. The output of number q has 512/q pixels a side, and the channels of side 1024/q."""
+"""Of the blocks that halve the size. The output of number q has 512/q pixels a side, and channels as side 1024/q."""
 EXCITED_BY = {16: 2, 32: 4, 64: 8}
 """Blocks whose output an earlier one excites."""
 DECODER_WIDTHS = (4, 2, 2, 1)

@@ -7,7 +7,6 @@ kinks.
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx

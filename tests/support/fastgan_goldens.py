@@ -18,7 +18,7 @@ SEEDS = {Generator: 1000, Discriminator: 2000}
 
 
 def recipe(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    r = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32)  # noqa: NPY002
+    r = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32)
     x = r.standard_normal(shape)
     if name.endswith(("weight_u", "weight_v")):
         x = x / np.linalg.norm(x)
@@ -34,7 +34,7 @@ def recipe(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 
 def random_state(seed: int) -> np.random.RandomState:
-    return np.random.RandomState(seed)  # noqa: NPY002
+    return np.random.RandomState(seed)
 
 
 def latents(seed: int, count: int, nz: int) -> np.ndarray:
