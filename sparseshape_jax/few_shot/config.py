@@ -11,11 +11,10 @@ from typing import Literal
 
 from sparseshape_jax.checks import check_ranges
 from sparseshape_jax.errors import InputError
+from sparseshape_jax.few_shot.options import AugmentPolicy, check_policy
 from sparseshape_jax.fid.config import FidConfig
 from sparseshape_jax.top_k.spec import TopK, read_spelling
 from sparseshape_jax.training.config import DistributedConfig
-
-POLICIES = ("color", "translation", "cutout")
 
 
 @dataclass(frozen=True)
@@ -129,13 +128,13 @@ class TrainFewShotConfig:
     """Real pictures, and generated ones, per iteration, over all devices and processes."""
     learning_rate: float = 2e-4
     """Of Adam (0.5, 0.999), for both networks."""
-    augment: tuple[str, ...] = ("color", "translation")
-    """Differentiable augmentation of everything that the discriminator sees: color, translation, cutout; [] for none."""
+    augment: tuple[AugmentPolicy, ...] = ("color", "translation")
+    """Differentiable augmentation of all that the discriminator sees: color, translation, cutout; [] for none."""
     reconstruction_weight: float | None = None
     """Weight of the mean LPIPS over pictures of each of the three reconstructions. Default: batch_size, which is the
     sum over the batch, as in the authors' code."""
     average: float = 0.999
-    """Decay per iteration of the moving average of the generator's parameters, which is what is measured and written."""
+    """Decay per iteration of the moving average of the generator's parameters, which is measured and written."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """Measuring, and going back."""
     pictures: int = 25
@@ -163,8 +162,7 @@ class TrainFewShotConfig:
             raise InputError(f"batch_size is {self.batch_size}; batch statistics need at least 2 pictures")
         _check_multiple("iterations", self.iterations, "evaluation.every", self.evaluation.every)
         _check_multiple("evaluation.every", self.evaluation.every, "log_every", self.log_every)
-        if unknown := [name for name in self.augment if name not in POLICIES]:
-            raise InputError(f"augment has {', '.join(unknown)}; it can have {', '.join(POLICIES)}")
+        check_policy(self.augment)
         if self.sparsity is not None:
             read_spelling(self.sparsity)
 

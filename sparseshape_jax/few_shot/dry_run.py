@@ -1,4 +1,4 @@
-"""What `train.py few-shot --dry_run` prints: what would be trained; and the first batch as the discriminator sees it."""
+"""What `train.py few-shot --dry_run` prints: what would be trained; and the first batch, augmented."""
 
 import math
 

@@ -6,15 +6,11 @@ that the arrays do not show.
 
 import json
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from sparseshape_jax.downloads import sha256
@@ -23,6 +19,7 @@ from sparseshape_jax.few_shot.reference_files import fill_generator, generator_a
 from sparseshape_jax.few_shot.sampling import Sampler
 from sparseshape_jax.few_shot.step import Weights
 from sparseshape_jax.models.fastgan import Generator
+from sparseshape_jax.models.fastgan_options import Excitation
 from sparseshape_jax.models.network import Operator
 from sparseshape_jax.top_k.placement import merge_placement, parse, place
 from sparseshape_jax.top_k.spec import TopK
@@ -121,7 +118,7 @@ def find(given: str) -> Path | None:
     return path if path.suffix in (".pth", ".safetensors") else None
 
 
-def open_weights(given: str, *, sparsity: str | None = None, excitation: str = "linear") -> TrainedGenerator:
+def open_weights(given: str, *, sparsity: str | None = None, excitation: Excitation = "linear") -> TrainedGenerator:
     """The generator that a user names.
 
     Args:

@@ -19,9 +19,7 @@ FEW, MANY = 16, 64
 Bytes = UInt8[np.ndarray, "size size 3"]
 
 
-def distances(
-    pictures: Sequence[Bytes], others: Sequence[Bytes], lpips: LPIPS
-) -> Float[np.ndarray, "pictures others"]:
+def distances(pictures: Sequence[Bytes], others: Sequence[Bytes], lpips: LPIPS) -> Float[np.ndarray, "pictures others"]:
     """The LPIPS distance of every picture to every other one; all have the same size.
 
     Args:

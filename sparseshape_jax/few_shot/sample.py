@@ -20,6 +20,7 @@ from sparseshape_jax.data.images import Images
 from sparseshape_jax.data.open import open_images
 from sparseshape_jax.few_shot import generator_files
 from sparseshape_jax.few_shot.config import SampleConfig
+from sparseshape_jax.few_shot.generator_files import TrainedGenerator
 from sparseshape_jax.few_shot.lpips import LPIPS
 from sparseshape_jax.few_shot.nearest import distances
 from sparseshape_jax.few_shot.pages import tiles
@@ -74,7 +75,7 @@ def run(config: SampleConfig) -> list[Row]:
     count = config.interpolate or config.count
     z = latents(config.seed, range(count), sampler.nz) * np.float32(config.truncation)
     rows: list[Row] = [{"image": _name(index), "index": index} for index in range(count)]
-    pictures = []
+    pictures: list[Bytes] = []
     for row, picture in zip(rows, _pictures(sampler, weights, z, config.statistics), strict=True):
         _write(results.folder / row["image"], picture)
         if memory is not None or len(pictures) < SHOWN:
@@ -93,6 +94,22 @@ def run(config: SampleConfig) -> list[Row]:
     output.write_json(results.folder / "samples.json", {**facts, "selection": selection, "samples": rows})
     print(f"{count} pictures, grid.png, samples.json and results are in {config.out}")
     return results.finish(figures)
+
+
+def sample(
+    trained: TrainedGenerator, count: int, *, seed: int = 0, statistics: StatisticsOf = "standing"
+) -> UInt8[np.ndarray, "n size size 3"]:
+    """The first pictures of a seed, as `synthesize.py sample` writes them.
+
+    Args:
+        trained: as `open_weights` opens it.
+        count: how many.
+        seed: of the latents.
+        statistics: standing ones (of a .pth they are taken now, over 64 batches), or those of each batch of eight.
+    """
+    sampler = Sampler(trained.generator, trained.at)
+    weights = trained.weights() if statistics == "batch" else generator_files.settled(trained, sampler, 64)
+    return np.stack(list(_pictures(sampler, weights, latents(seed, range(count), sampler.nz), statistics)))
 
 
 def _name(index: int) -> str:

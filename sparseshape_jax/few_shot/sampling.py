@@ -50,21 +50,22 @@ class Sampler:
 
     def __init__(self, generator: Generator, at: Mapping[str, Operator], *, batch_size: int = BATCH) -> None:
         self.nz, self.size, self.batch_size = generator.nz, generator.size, batch_size
+        inside = dict(at)
         graphdefs = []
         for mode in (generator.eval, generator.train):
             mode()
-            graphdef, _, _, rest = nnx.split(generator, nnx.Param, nnx.BatchStat, ...)
-            graphdefs.append(graphdef)
+            split: tuple[Any, ...] = nnx.split(generator, nnx.Param, nnx.BatchStat)
+            graphdefs.append(split[0])
         generator.eval()
 
         def merge(which: int, weights: Weights) -> Generator:
-            return nnx.merge(graphdefs[which], weights.params, weights.stats, rest, copy=True)
+            return nnx.merge(graphdefs[which], weights.params, weights.stats, copy=True)
 
         def standing(weights: Weights, z: Any) -> Any:
-            return merge(0, weights).images(z, at=at).big
+            return merge(0, weights).images(z, at=inside).big
 
         def batch(weights: Weights, z: Any) -> Any:
-            return merge(1, weights).images(z, at=at).big
+            return merge(1, weights).images(z, at=inside).big
 
         def converged(weights: Weights) -> Any:
             network = merge(0, weights)
@@ -73,7 +74,7 @@ class Sampler:
 
         def updated(weights: Weights, z: Any) -> Any:
             network = merge(1, weights)
-            network.images(z, at=at)
+            network.images(z, at=inside)
             return nnx.state(network, nnx.BatchStat)
 
         self._standing = parallel.map_batch(standing, shared=(0,))

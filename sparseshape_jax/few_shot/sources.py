@@ -1,7 +1,6 @@
 """Trained generators as a side of `evaluate.py fid`: runs, their files, and .pth of the authors' code or of FastGAN."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from sparseshape_jax import output, parallel
@@ -21,12 +20,13 @@ from sparseshape_jax.errors import InputError
 from sparseshape_jax.few_shot import generator_files
 from sparseshape_jax.few_shot.config import TrainFewShotConfig
 from sparseshape_jax.few_shot.diffaugment import augment
+from sparseshape_jax.few_shot.initial import with_first_weights
 from sparseshape_jax.few_shot.lpips import LPIPS
 from sparseshape_jax.few_shot.measure import Evaluator, Measured
 from sparseshape_jax.few_shot.pages import tiles
 from sparseshape_jax.few_shot.pictures import train_batches
 from sparseshape_jax.few_shot.sampling import Sampler, latents, pixels
-from sparseshape_jax.few_shot.step import GANState, GANStep, Weights
+from sparseshape_jax.few_shot.step import GANState, GANStep, Weights, to_floats
 from sparseshape_jax.fid.sources import StoredSource
 from sparseshape_jax.models.fastgan import Generator
 from sparseshape_jax.models.fastgan_discriminator import Discriminator, targets
@@ -39,7 +39,7 @@ RECONSTRUCTED = 8
 
 
 class Best(NamedTuple):
-    """The best evaluation so far. Distances are compared in float32, so that a resumed run compares the same numbers."""
+    """The best evaluation so far. Distances are compared in float32, as a resumed run has them."""
 
     distance: Float[Array, ""] | Float[np.ndarray, ""]
     step: Int[Array, ""] | Int[np.ndarray, ""]
@@ -85,28 +85,21 @@ class FewShotTask:
                 f"batch_size is {config.batch_size}, which does not divide over {devices} devices;"
                 f" give a multiple of {devices}"
             )
-        size, widths = config.data.size, config.networks
-        shared: Any = {"excitation": widths.excitation}
-
-        def generator(axis_name: str | None) -> Generator:
-            rngs = nnx.Rngs(config.seed)
-            return Generator(size, widths.ngf, widths.nz, noise=widths.noise, axis_name=axis_name, rngs=rngs, **shared)
-
-        def discriminator() -> Discriminator:
-            rngs, axis = nnx.Rngs(config.seed + 2**32), parallel.AXIS
-            return Discriminator(
-                size, widths.ndf, decoder_width=widths.decoder_width, axis_name=axis, rngs=rngs, **shared
-            )
-
-        abstract = nnx.eval_shape(lambda: generator(None))  # refuses sizes and widths before anything is computed
-        nnx.eval_shape(discriminator)
-        top_k = config.topk if config.sparsity is None else parse(config.sparsity, abstract, template=config.topk)
-        self.at = place(top_k, abstract)
+        size, widths, seed = config.data.size, config.networks, config.seed
+        common: Any = {"excitation": widths.excitation, "axis_name": parallel.AXIS}
+        generator = with_first_weights(
+            lambda rngs: Generator(size, widths.ngf, widths.nz, noise=widths.noise, rngs=rngs, **common), seed
+        )
+        discriminator = with_first_weights(
+            lambda rngs: Discriminator(size, widths.ndf, decoder_width=widths.decoder_width, rngs=rngs, **common), seed
+        )
+        top_k = config.topk if config.sparsity is None else parse(config.sparsity, generator, template=config.topk)
+        self.at = place(top_k, generator)
         self.source = StoredSource(open_images(config.data.path), skip_bad=config.data.skip_bad)
         self.data = train_batches(self.source.stored, config, self.part)
         self.stepper = GANStep(
-            nnx.jit(generator, static_argnums=0)(parallel.AXIS),
-            nnx.jit(discriminator)(),
+            generator,
+            discriminator,
             LPIPS.load(),
             at=self.at,
             batch_size=config.batch_size,
@@ -218,7 +211,7 @@ class FewShotTask:
 
     def augmented(self, pictures: Any) -> tuple[Any, Any]:
         """Pictures as the discriminator sees them in iteration 0, in [-1, 1], and which quarter it reconstructs."""
-        images = pictures.astype(jnp.result_type(float)) / 127.5 - 1
+        images = to_floats(pictures, jnp.result_type(float))
         draws = self.stepper.draw(0, images.dtype)
         own = jax.tree.map(lambda array: array[: len(images)], draws.real)
         return augment(images, own, self.config.augment), draws.part

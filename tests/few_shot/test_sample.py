@@ -62,7 +62,9 @@ def test_other_settings_give_other_pictures(sample):
         "statistics": ("--statistics", "batch"),
         "sparsity": ("--sparsity", "32_50"),
     }
-    found = {name: picture(sample(name, "--count", "1", *more) / "images" / "00000.png") for name, more in names.items()}
+    found = {
+        name: picture(sample(name, "--count", "1", *more) / "images" / "00000.png") for name, more in names.items()
+    }
     for name in names:
         if name != "plain":
             assert (found[name] != found["plain"]).any(), name
