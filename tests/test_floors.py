@@ -16,7 +16,7 @@ FLOORS = (
     {"data", "predictor", "weights", "results", "figures", "relevance", "frequency"},
     {"stimuli", "report", "fid"},
     {"evaluation", "synthesis", "training", "stylize"},
-    {"classifier", "adain"},
+    {"classifier", "adain", "few_shot"},
     {"jobs"},
 )
 APART = {"evaluation", "synthesis", "training"}

@@ -10,7 +10,7 @@ from sparseshape_jax.evaluation.frequency.config import (
     FilteredTestConfig,
 )
 from sparseshape_jax.evaluation.local_global_config import LocalGlobalConfig, RelevanceConfig
-from sparseshape_jax.fid.config import FidConfig
+from sparseshape_jax.few_shot.config import GeneratorFidConfig
 from sparseshape_jax.jobs.reproduce.config import ReproduceConfig
 from sparseshape_jax.report.config import ReportConfig
 
@@ -56,9 +56,9 @@ JOBS: Jobs = {
         examples="--preset cpu --stimuli cue-conflict --data photos --cifar10 cifar10 --dry_run",
     ),
     "fid": Job(
-        FidConfig,
-        "sparseshape_jax.fid.job:run",
-        examples="--fake samples --real photos --features vgg16",
+        GeneratorFidConfig,
+        "sparseshape_jax.few_shot.sources:run",
+        examples="--fake samples run weights.pth --real photos --features vgg16",
     ),
     "frequency": {
         "adcs": Job(

@@ -1,6 +1,7 @@
 """Make images from activations: textures, reconstructions, and the figure that compares all, Top-K and non-Top-K."""
 
 from sparseshape_jax.cli import Job, Jobs
+from sparseshape_jax.few_shot.config import SampleConfig
 from sparseshape_jax.stimuli.config import BandSetsConfig, StimuliConfig
 from sparseshape_jax.stylize.config import StylesConfig, StylizeConfig
 from sparseshape_jax.synthesis.config import FigureConfig, ReconstructConfig, TextureConfig
@@ -46,5 +47,10 @@ JOBS: Jobs = {
         StylesConfig,
         "sparseshape_jax.stylize.write_styles:run",
         examples="--count 24 --out my-styles",
+    ),
+    "sample": Job(
+        SampleConfig,
+        "sparseshape_jax.few_shot.sample:run",
+        examples="--weights results/few-shot/tiny --count 64 --nearest jeep",
     ),
 }

@@ -1,8 +1,9 @@
-"""Train networks: classifiers with Top-K inside, and decoders that restyle photographs."""
+"""Train networks: classifiers and few-shot generators with Top-K inside, and decoders that restyle photographs."""
 
 from sparseshape_jax.adain.config import TrainAdaINConfig
 from sparseshape_jax.classifier.config import TrainClassifierConfig
 from sparseshape_jax.cli import Job, Jobs
+from sparseshape_jax.few_shot.config import TrainFewShotConfig
 
 JOBS: Jobs = {
     "classifier": Job(
@@ -14,5 +15,10 @@ JOBS: Jobs = {
         TrainAdaINConfig,
         "sparseshape_jax.adain.job:run",
         examples="--config configs/adain/small.yaml --content photos --style paintings",
+    ),
+    "few-shot": Job(
+        TrainFewShotConfig,
+        "sparseshape_jax.few_shot.job:run",
+        examples="--config configs/few_shot/tiny.yaml --data.path jeep",
     ),
 }

@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.models.layers import max_pool
+from sparseshape_jax.models.layers import enlarge, max_pool
 from sparseshape_jax.models.network import Network, Operator, Steps
 from sparseshape_jax.models.vgg import CONVOLUTIONS, FEATURES
 
@@ -65,12 +65,6 @@ class ReflectionConv(nnx.Conv):
 
 ceil_pool: Operator = partial(max_pool, window=2, stride=2, ceil_mode=True)
 """torch's `MaxPool2d((2, 2), ceil_mode=True)`."""
-
-
-def enlarge(x: Float[Array, "n h w c"]) -> Float[Array, "n H W c"]:
-    """Twice the height and width: torch's `Upsample(scale_factor=2, mode="nearest")`."""
-    n, h, w, c = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
 
 
 def vgg_position(layer: str, depth: int) -> tuple[int, int]:

@@ -72,6 +72,12 @@ def _averages(extent: int, size: int) -> np.ndarray:
     return ((first <= index) & (index < end)) / (end - first)
 
 
+def enlarge(x: Float[Array, "n h w c"]) -> Float[Array, "n H W c"]:
+    """Twice the height and width: torch's `Upsample(scale_factor=2, mode="nearest")`."""
+    n, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
+
+
 class GlobalAverage(nnx.Module):
     """The mean over the positions of each map: (N, H, W, C) to (N, C), or to (N, 1, 1, C) with `keepdims`."""
 
@@ -106,29 +112,45 @@ class Conv(nnx.Conv):
         (rows, columns), stride, padding = self.kernel_size, self.strides, self.padding
         if not isinstance(stride, int) or not isinstance(padding, int):
             raise TypeError(f"strides {stride!r} and padding {padding!r} must be one number each")
-        height, width = (
-            (size + 2 * padding - taps) // stride + 1 for size, taps in zip(x.shape[1:3], (rows, columns), strict=True)
-        )
-        single = rows == columns == 1
-        if (height * width >= rows * columns and not single) or self.feature_group_count > 1:
+        fast = rows * columns > 1 and not has_few_positions(x, (rows, columns), stride, padding)
+        if fast or self.feature_group_count > 1:
             return super().__call__(x)
 
-        def multiply_patches(x: Array) -> Array:
-            padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-            patches = jnp.concatenate(
-                [
-                    padded[:, row : row + stride * height : stride, column : column + stride * width : stride]
-                    for row in range(rows)
-                    for column in range(columns)
-                ],
-                axis=-1,
-            )
+        def product(x: Array) -> Array:
             dtype = self.dtype or jnp.result_type(x, self.kernel[...])
-            kernel = self.kernel[...].reshape(-1, self.out_features)
-            y = patches.astype(dtype) @ kernel.astype(dtype)
+            y = multiply_patches(x.astype(dtype), self.kernel[...].astype(dtype), stride, padding)
             return y if self.bias is None else y + self.bias[...].astype(dtype).reshape(1, 1, 1, -1)
 
-        return lax.platform_dependent(x, cpu=multiply_patches, default=super().__call__)
+        return lax.platform_dependent(x, cpu=product, default=super().__call__)
+
+
+def has_few_positions(x: Array, taps: tuple[int, int], stride: int, padding: int) -> bool:
+    """Whether a convolution of `x` has fewer positions than its kernel has taps, which is slow on a CPU."""
+    height, width = _output_size(x, taps, stride, padding)
+    return height * width < taps[0] * taps[1]
+
+
+def multiply_patches(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "rows columns c C"], stride: int, padding: int
+) -> Float[Array, "n H W C"]:
+    """The convolution of `x` with a kernel as a product of two matrices."""
+    rows, columns = kernel.shape[:2]
+    height, width = _output_size(x, (rows, columns), stride, padding)
+    padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    patches = jnp.concatenate(
+        [
+            padded[:, row : row + stride * height : stride, column : column + stride * width : stride]
+            for row in range(rows)
+            for column in range(columns)
+        ],
+        axis=-1,
+    )
+    return patches @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _output_size(x: Array, taps: tuple[int, int], stride: int, padding: int) -> tuple[int, int]:
+    height, width = ((size + 2 * padding - count) // stride + 1 for size, count in zip(x.shape[1:3], taps, strict=True))
+    return height, width
 
 
 class Linear(nnx.Linear):
@@ -175,6 +197,7 @@ class BatchNorm(nnx.BatchNorm):
         features: int,
         *,
         epsilon: float = 1e-5,
+        scale_init: nnx.Initializer = nnx.initializers.ones,
         axis_name: str | None = None,
         dtype: Any = None,
         rngs: nnx.Rngs,
@@ -184,6 +207,7 @@ class BatchNorm(nnx.BatchNorm):
             features,
             momentum=0.9,
             epsilon=epsilon,
+            scale_init=scale_init,
             axis_name=axis_name,
             dtype=dtype,
             use_fast_variance=False,

@@ -37,8 +37,9 @@ class Checkpoints:
             for step in self.folder.iterdir():
                 if step.is_dir() and not (step / COMPLETE).is_file():
                     shutil.rmtree(step, ignore_errors=True)
-        best = BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1, keep_checkpoints_without_metrics=False)
+        best = BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
+            best_fn=_score,  # without it scores are not written, and a resumed run knows nothing of earlier ones
             # Among equal scores the policy keeps the later one. max_to_keep with best_fn could delete the newest.
             preservation_policy=AnyPreservationPolicy([LatestN(2), best]),
             cleanup_tmp_directories=True,
@@ -61,6 +62,13 @@ class Checkpoints:
     def latest(self) -> int | None:
         """The step of the newest complete checkpoint; None if there is none."""
         return self._manager.latest_step()
+
+    @property
+    def best(self) -> int | None:
+        """The step of the checkpoint with the highest score, the newest among equals; None if none has a score."""
+        measured = ((self._manager.metrics(step), step) for step in self._manager.all_steps())
+        scores = [(metrics[SCORE], step) for metrics, step in measured if metrics]
+        return max(scores)[1] if scores else None
 
     def save(self, step: int, state: Any, host: Mapping[str, Any], score: float | None = None) -> None:
         """Start to save a checkpoint; the one before is complete when this returns.
@@ -89,13 +97,17 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
 
-    def restore(self, template: Any) -> tuple[Any, dict[str, Any]]:
-        """The newest state, in the form of `template` (a pytree of NumPy arrays), and what the host remembered.
+    def restore(self, template: Any, step: int | None = None) -> tuple[Any, dict[str, Any]]:
+        """The state of a step, in the form of `template` (a pytree of NumPy arrays), and what the host remembered.
+
+        Args:
+            template: an array for each of the state's, of its shape and type.
+            step: the newest unless another is given.
 
         Raises:
             InputError: the checkpoint holds a state of another form, or is damaged.
         """
-        step = self.latest
+        step = self.latest if step is None else step
         try:
             items = ocp.args.Composite(state=ocp.args.StandardRestore(template), host=ocp.args.JsonRestore())
             restored = self._manager.restore(step, args=items)
@@ -109,6 +121,10 @@ class Checkpoints:
 
     def _faults(self) -> "_Faults":
         return _Faults(self.folder)
+
+
+def _score(metrics: Any) -> float:
+    return metrics[SCORE]
 
 
 class _Faults:

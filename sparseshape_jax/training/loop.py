@@ -34,11 +34,23 @@ class HostState:
     """How many steps that is."""
     best: float = -math.inf
     """The highest score of an epoch so far."""
+    unlogged: dict[str, float] = field(default_factory=dict)
+    """Each metric, summed over the steps since they were last logged."""
+    unlogged_steps: int = 0
+    """How many steps that is."""
 
     def add(self, metrics: Mapping[str, float]) -> None:
         """Count the metrics of one more step."""
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in metrics.items()}
+        self.unlogged = {name: self.unlogged.get(name, 0.0) + value for name, value in metrics.items()}
         self.steps += 1
+        self.unlogged_steps += 1
+
+    def take_unlogged(self) -> dict[str, float]:
+        """Each metric's mean over the steps since this was last called."""
+        means = {name: total / self.unlogged_steps for name, total in self.unlogged.items()}
+        self.unlogged, self.unlogged_steps = {}, 0
+        return means
 
     def end_epoch(self, score: float) -> None:
         """Start the sums of the next epoch."""
@@ -62,6 +74,7 @@ def run(
     save_every: int = 0,
     measure: Callable[[Any, int], Sequence[Row]] | None = None,
     measure_every: int = 0,
+    log_every: int = 0,
     tensorboard: bool = False,
     may_change: Collection[str] = (),
 ) -> list[Row]:
@@ -79,6 +92,8 @@ def run(
         save_every: also save the state every this many steps.
         measure: from a state and the number of steps done to rows for the log. It must not change the state.
         measure_every: call it every this many steps, but not where an epoch ends.
+        log_every: log a row of kind "train" every this many steps: the means of all metrics since the one before, and
+            images_per_second. 0: the task logs what it likes when an epoch ends.
         tensorboard: write TensorBoard's event files too.
         may_change: dotted names of settings that may change when a run resumes.
 
@@ -109,6 +124,11 @@ def run(
                 meter.read()  # the metrics of the step before, while the devices compute this one
                 meter.unread, done = (step, metrics), step + 1
                 stopping, epoch_ends = stop(done), done % steps_per_epoch == 0
+                if log_every and done % log_every == 0:
+                    meter.read()
+                    row: Row = {"kind": "train", "epoch": done / steps_per_epoch, "step": done, **host.take_unlogged()}
+                    if log is not None:
+                        log.add([row | {"images_per_second": bar.format_dict["rate"]}])
                 if measure is not None and measure_every and done % measure_every == 0 and not epoch_ends:
                     meter.read()
                     measured = measure(state, done)
@@ -129,6 +149,10 @@ def run(
                         log.add(report.rows)
                         bar.write(report.message)
                     host.end_epoch(score)
+                    if report.from_best is not None:
+                        checkpoints.wait()
+                        best, _ = checkpoints.restore(parallel.unreplicate(state), checkpoints.best)
+                        state = report.from_best(parallel.replicate(best))
                 checkpoints.save(done, parallel.unreplicate(state), asdict(host), score)
                 if done < total and (stopping or stop(done)):  # asked again, because evaluating and saving take a while
                     checkpoints.wait()

@@ -40,6 +40,9 @@ class Report:
     """Writes the weights of this epoch to the output folder, under a name: `last` or `best`."""
     state: Any = None
     """The state to go on with, replicated, if the evaluation changes it."""
+    from_best: Callable[[Any], Any] | None = None
+    """Go back: from the state with the best score so far, an earlier epoch's, to the state to go on with; both
+    replicated. The number of steps done stays as it is."""
 
 
 class Task(Protocol):

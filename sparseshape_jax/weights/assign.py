@@ -99,7 +99,7 @@ def export(model: Network, table: keys.KeyTable | None = None) -> dict[str, np.n
     """
     state = nnx.state(model, (nnx.Param, nnx.BatchStat))
     ours = {".".join(map(str, path)): np.asarray(variable.get_value()) for path, variable in nnx.to_flat_state(state)}
-    exported = keys.to_torchvision(turn_linear(model, ours), table or keys.table_for(model.architecture))
+    exported = keys.to_torch(turn_linear(model, ours), table or keys.table_for(model.architecture))
     return {name: np.array(array, order="C") for name, array in exported.items()}
 
 

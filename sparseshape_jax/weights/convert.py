@@ -30,7 +30,7 @@ def convert(config: ConvertConfig) -> None:
     else:
         if unused := [key for key, own in keys.paths(arrays, table).items() if own is None]:
             raise InputError(f"{path} is a {table.architecture}, which has no place for {', '.join(unused)}")
-        arrays = keys.to_torchvision(keys.to_ours(arrays, table), keys.table_for(table.architecture))
+        arrays = keys.to_torch(keys.to_ours(arrays, table), keys.table_for(table.architecture))
         metadata["architecture"] = table.architecture
     digest = downloads.sha256(path)
     published = next((entry for entry in CATALOG.values() if downloads.matches(digest, entry.sha256)), None)

@@ -177,16 +177,16 @@ def to_ours(arrays: Mapping[str, np.ndarray], table: KeyTable, *, trunk_only: bo
     return {path: _from_torch(path, array, table, ours) for path, array in ours.items()}
 
 
-def to_torchvision(ours: Mapping[str, np.ndarray], table: KeyTable) -> dict[str, np.ndarray]:
+def to_torch(ours: Mapping[str, np.ndarray], table: KeyTable) -> dict[str, np.ndarray]:
     """Rename and lay out our arrays as torchvision's, in its order: the inverse of `to_ours`.
 
-    Other architectures get the names in their `table`, if any.
+    Other architectures get the names in their `table`, if any, and torch's layout.
     """
     if table.convention is OWN_NAMES:
         return dict(ours)
     exported = {}
     for layer, own_layer in table.layers.items():
-        for own, theirs in TORCHVISION_NAMES.arrays.items():
+        for own, theirs in table.convention.arrays.items():
             if (path := f"{own_layer}.{own}") in ours:
                 exported[f"{layer}.{theirs}"] = _to_torch(path, ours[path], table, ours)
     return exported

@@ -5,6 +5,7 @@ lists of NumPy arrays or torch tensors. Weights are unwrapped: from checkpoints 
 `DataParallel`'s `module.`.
 """
 
+import itertools
 import os
 import pickle
 from collections.abc import Iterator, Mapping
@@ -57,9 +58,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     arrays = {}
     with damage_reported(path):
         for name, leaf in _leaves(tree):
-            if isinstance(leaf, Tensor):
-                own = leaf.storage.contents
-                leaf = leaf.array(contents[leaf.storage.key] if own is None else own)
+            leaf = _array(leaf, contents)
             if not isinstance(leaf, np.ndarray):
                 raise InputError(
                     f"{path} holds {type(leaf).__name__} {name!r} among its arrays; give a state dict, or a checkpoint"
@@ -69,6 +68,41 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             if len(arrays) > COUNT:
                 raise ValueError(f"more than {COUNT} arrays")
     return _cleaned(arrays, path)
+
+
+def read_tree(path: str | os.PathLike[str]) -> Any:
+    """Read everything in a torch file or a pickle: a checkpoint of training, for example.
+
+    Returns:
+        Nested dicts, lists and tuples of arrays, numbers, text and None, with the names that they have there. The
+        arrays may be read-only views.
+
+    Raises:
+        InputError: as `read_arrays`; and a safetensors file, which holds named arrays only.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        if _is_safetensors(file):
+            raise InputError(f"{path} is a safetensors file, which holds arrays only; give a torch file")
+        tree, contents = _read_pickled(file, path)
+    left = itertools.count(COUNT, -1)
+
+    def resolved(tree: Any, depth: int = 0) -> Any:
+        if depth > DEPTH or next(left) < 0:
+            raise ValueError(f"nested more than {DEPTH} deep, or more than {COUNT} parts")
+        if isinstance(tree, restricted_pickle.PickledArray) and tree.objects is not None:
+            tree = tree.objects
+        if isinstance(tree, Mapping):
+            return {key: resolved(value, depth + 1) for key, value in tree.items()}
+        if isinstance(tree, list | tuple):
+            return type(tree)(resolved(value, depth + 1) for value in tree)
+        leaf = _array(tree, contents)
+        if leaf is not None and not isinstance(leaf, np.ndarray | bool | int | float | str):
+            raise TypeError(f"{type(leaf).__name__} among arrays and numbers")
+        return leaf
+
+    with damage_reported(path):
+        return resolved(tree)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -135,6 +169,14 @@ def _read_npy(file: BinaryIO, path: Path) -> Any:
         return {"array": np.load(file, allow_pickle=False)}
 
 
+def _array(leaf: Any, contents: Mapping[str, bytes]) -> Any:
+    """The array that a tensor or a pickled array stands for; anything else as it is."""
+    if isinstance(leaf, Tensor):
+        own = leaf.storage.contents
+        return leaf.array(contents[leaf.storage.key] if own is None else own)
+    return leaf.array if isinstance(leaf, restricted_pickle.PickledArray) else leaf
+
+
 def _leaves(tree: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     if depth > DEPTH:
         raise ValueError(f"nested more than {DEPTH} deep")
@@ -143,7 +185,7 @@ def _leaves(tree: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, An
     if isinstance(tree, list | tuple):
         tree = dict(enumerate(tree))
     if not isinstance(tree, Mapping):
-        yield name, tree.array if isinstance(tree, restricted_pickle.PickledArray) else tree
+        yield name, tree
         return
     for key, value in tree.items():
         yield from _leaves(value, f"{name}/{key}" if name else str(key), depth + 1)

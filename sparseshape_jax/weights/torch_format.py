@@ -87,45 +87,71 @@ def _check_byte_order(little: bool, path: Path) -> None:
         raise InputError(f"{path} is big-endian; save it again on a little-endian machine")
 
 
-def write_zip(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
-    """Write a state dict that `torch.load(path, weights_only=True)` reads, all or nothing.
+def write_zip(tree: Any, path: str | os.PathLike[str]) -> None:
+    """Write a state dict, or a checkpoint, that `torch.load(path, weights_only=True)` reads, all or nothing.
+
+    Args:
+        tree: nested mappings, lists and tuples of arrays, numbers, text, and None.
+        path: the file.
 
     Raises:
         InputError: an array of a dtype that torch files have no name for, or a path that cannot be written.
     """
-    names = {dtype: name for name, dtype in STORAGES.items()}
-    entries = {}
+    storages: list[bytes] = []
     # Protocol 2, opcode by opcode: the names of torch's functions are text here, which `pickle.dumps` cannot write.
-    ordered_dict = pickle.GLOBAL + b"collections\nOrderedDict\n" + pickle.EMPTY_TUPLE + pickle.REDUCE
-    description = [pickle.PROTO + b"\x02", ordered_dict]
-    for key, (name, array) in enumerate(arrays.items()):
-        if array.dtype not in names:
-            raise InputError(f"{name} has dtype {array.dtype}; a torch file can hold {', '.join(map(str, names))}")
-        entries[f"data/{key}"] = array.tobytes()
-        strides = [int(np.prod(array.shape[axis + 1 :], dtype=np.int64)) for axis in range(array.ndim)]
-        storage = pickle.GLOBAL + f"torch\n{names[array.dtype]}\n".encode()
-        reference = _tuple(_text("storage"), storage, _text(str(key)), _text("cpu"), _number(array.size))
-        description += [
-            _text(name),
-            pickle.GLOBAL + b"torch._utils\n_rebuild_tensor_v2\n",
-            _tuple(
-                reference + pickle.BINPERSID,
-                _number(0),
-                _tuple(*map(_number, array.shape)),
-                _tuple(*map(_number, strides)),
-                pickle.NEWFALSE,  # requires no gradient
-                ordered_dict,  # and has no hooks
-            ),
-            pickle.REDUCE + pickle.SETITEM,
-        ]
-    description.append(pickle.STOP)
+    description = pickle.PROTO + b"\x02" + _described(tree, storages) + pickle.STOP
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         # torch finds the entries in whichever folder the archive has.
-        archive.writestr("archive/data.pkl", b"".join(description))
+        archive.writestr("archive/data.pkl", description)
         archive.writestr("archive/byteorder", "little")
-        for entry, contents in entries.items():
-            archive.writestr(f"archive/{entry}", contents)
+        for key, contents in enumerate(storages):
+            archive.writestr(f"archive/data/{key}", contents)
         archive.writestr("archive/version", "3\n")
+
+
+ORDERED_DICT = pickle.GLOBAL + b"collections\nOrderedDict\n" + pickle.EMPTY_TUPLE + pickle.REDUCE
+NAMES = {dtype: name for name, dtype in STORAGES.items()}
+
+
+def _described(value: Any, storages: list[bytes], name: str = "") -> bytes:
+    """The opcodes that build `value`; the contents of its arrays are appended to `storages`."""
+    if isinstance(value, np.ndarray):
+        if value.dtype not in NAMES:
+            raise InputError(f"{name} has dtype {value.dtype}; a torch file can hold {', '.join(map(str, NAMES))}")
+        storages.append(value.tobytes())
+        return _tensor(value, len(storages) - 1)
+    if isinstance(value, Mapping):
+        items = [_described(key, storages) + _described(item, storages, str(key)) for key, item in value.items()]
+        return ORDERED_DICT + b"".join(pair + pickle.SETITEM for pair in items)
+    if isinstance(value, list):
+        items = [_described(item, storages, name) for item in value]
+        return pickle.EMPTY_LIST + b"".join(item + pickle.APPEND for item in items)
+    if isinstance(value, tuple):
+        return _tuple(*(_described(item, storages, name) for item in value))
+    if value is None or isinstance(value, bool):
+        return {None: pickle.NONE, True: pickle.NEWTRUE, False: pickle.NEWFALSE}[value]
+    if isinstance(value, int):
+        return _number(value)
+    if isinstance(value, float):
+        return pickle.BINFLOAT + pack(">d", value)
+    if isinstance(value, str):
+        return _text(value)
+    raise InputError(f"{name} is a {type(value).__name__}; a torch file can hold arrays, numbers and text")
+
+
+def _tensor(array: np.ndarray, key: int) -> bytes:
+    strides = [int(np.prod(array.shape[axis + 1 :], dtype=np.int64)) for axis in range(array.ndim)]
+    storage = pickle.GLOBAL + f"torch\n{NAMES[array.dtype]}\n".encode()
+    reference = _tuple(_text("storage"), storage, _text(str(key)), _text("cpu"), _number(array.size))
+    arguments = _tuple(
+        reference + pickle.BINPERSID,
+        _number(0),
+        _tuple(*map(_number, array.shape)),
+        _tuple(*map(_number, strides)),
+        pickle.NEWFALSE,  # requires no gradient
+        ORDERED_DICT,  # and has no hooks
+    )
+    return pickle.GLOBAL + b"torch._utils\n_rebuild_tensor_v2\n" + arguments + pickle.REDUCE
 
 
 def _tuple(*items: bytes) -> bytes:

@@ -59,4 +59,4 @@ def _torch_shapes() -> dict[str, tuple[int, ...]]:
     ours = {
         ".".join(map(str, path)): np.broadcast_to(np.float32(0), variable.get_value().shape) for path, variable in state
     }
-    return {name: array.shape for name, array in keys.to_torchvision(ours, keys.table_for("inception_fid")).items()}
+    return {name: array.shape for name, array in keys.to_torch(ours, keys.table_for("inception_fid")).items()}

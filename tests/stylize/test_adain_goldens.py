@@ -10,7 +10,8 @@ from flax import nnx
 from support.packages import require_package
 
 from sparseshape_jax.adain.losses import content_loss, style_loss
-from sparseshape_jax.models.adain import Decoder, ReflectionConv, ceil_pool, enlarge
+from sparseshape_jax.models.adain import Decoder, ReflectionConv, ceil_pool
+from sparseshape_jax.models.layers import enlarge
 from sparseshape_jax.stylize.adain import AdaIN
 from sparseshape_jax.stylize.decoder_files import encoder_of, key_table, read_reference
 from sparseshape_jax.stylize.statistics import adain, channel_statistics, with_statistics

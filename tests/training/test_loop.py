@@ -167,6 +167,47 @@ def test_an_evaluation_may_change_the_state(tmp_path):
     assert fit(Doubling(tmp_path / "stopped")) == rows
 
 
+def test_metrics_are_logged_between_epochs_and_resume(tmp_path):
+    def logged(rows: list[dict]) -> list[dict]:
+        return [{name: row[name] for name in ("step", "epoch", "loss")} for row in rows if "images_per_second" in row]
+
+    rows = fit(Line(tmp_path / "whole"), epochs=2, log_every=5)
+    assert [(row["step"], row["epoch"]) for row in logged(rows)] == [(5, 0.5), (10, 1), (15, 1.5), (20, 2)]
+    epochs = [row for row in rows if "error" in row]
+    assert epochs == fit(Line(tmp_path / "plain"), epochs=2)
+    first, second = logged(rows)[:2]
+    assert first["loss"] + second["loss"] == pytest.approx(2 * epochs[0]["loss"])
+    for step in (2, 7):
+        with pytest.raises(KeyboardInterrupt):
+            fit(Line(tmp_path / "stopped", at_step={step: interrupt}), epochs=2, log_every=5)
+    assert logged(fit(Line(tmp_path / "stopped"), epochs=2, log_every=5)) == logged(rows)
+
+
+class Returning(Line):
+    """A rate that makes it worse; after the third epoch it goes back to the best one, moved a little."""
+
+    def end_epoch(self, state: Any, epoch: Epoch) -> Report:
+        def moved(best: Any) -> Any:
+            slopes = parallel.unreplicate(best)["slopes"]
+            np.save(self.out / "before", slopes)
+            return parallel.replicate({"slopes": slopes + np.float32(1e-3)})
+
+        return replace(super().end_epoch(state, epoch), from_best=moved if epoch.number == 3 else None)
+
+
+def test_a_task_may_go_back_to_its_best_state(tmp_path):
+    rows = fit(Returning(tmp_path / "whole", rate=1.2))
+    assert [row["step"] for row in rows] == [10, 20, 30, 40], "going back takes no steps back"
+    plain = fit(Line(tmp_path / "plain", rate=1.2))
+    np.testing.assert_array_equal(np.load(tmp_path / "whole" / "before.npy"), np.load(tmp_path / "plain" / "best.npy"))
+    assert rows[:3] == plain[:3]
+    assert rows[3]["error"] < plain[3]["error"]
+    for step in (28, 29, 33):  # also from a folder in which only a resumed run can find the best one
+        with pytest.raises(KeyboardInterrupt):
+            fit(Returning(tmp_path / "stopped", rate=1.2, at_step={step: interrupt}))
+    assert fit(Returning(tmp_path / "stopped", rate=1.2)) == rows
+
+
 def test_the_best_epoch_is_kept(tmp_path):
     """A rate that makes it worse and worse: the first epoch stays the best, in the files and in the checkpoints."""
     rows = fit(Line(tmp_path, rate=1.2), save_every=4)

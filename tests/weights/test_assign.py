@@ -117,7 +117,7 @@ def test_every_key_of_torchvision_has_its_place(torch, torchvision, architecture
     ours = keys.to_ours(arrays, keys.table_for(architecture))
     model = shape_of(architecture, False)
     assert {path: array.shape for path, array in turn_linear(model, ours).items()} == shapes(model)
-    assert [(name, array.shape) for name, array in keys.to_torchvision(ours, keys.table_for(architecture)).items()] == [
+    assert [(name, array.shape) for name, array in keys.to_torch(ours, keys.table_for(architecture)).items()] == [
         (name, array.shape) for name, array in arrays.items()
     ]
 

@@ -1,0 +1,62 @@
+"""evaluate.py fid with generators: runs, their files, and .pth of the authors' code."""
+
+import json
+
+import numpy as np
+import pytest
+from support.commands import command, refused, rows
+
+DISTANCE = "vgg16-fid@64"
+pytestmark = [
+    pytest.mark.filterwarnings(f"always:.*{text}:UserWarning")
+    for text in ("fewer than 2,048", "do not compare", "takes KID subsets")
+]
+
+
+@pytest.fixture
+def evaluate(capsys):
+    return command("evaluate.py", capsys)
+
+
+def test_a_run_is_measured_as_in_training(trained, evaluate, pictures, tmp_path):
+    given = ("--real", pictures, "--features", "vgg16", "--count", "10", "--out", tmp_path / "out")
+    done = evaluate("fid", "--fake", trained, trained / "last.safetensors", *given)
+    assert done.status == 0, done.err
+    logged = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    measured = [row[DISTANCE] for row in logged if row["kind"] == "eval"]
+    best, last = (row for row in rows(tmp_path / "out") if row["distance"] == DISTANCE)
+    assert best["value"] == pytest.approx(min(measured[1:]), rel=1e-4)
+    assert last["value"] == pytest.approx(measured[-1], rel=1e-4)
+    assert (best["n_fake"], best["size"], best["seed"]) == (10, 64, 0)
+
+
+def test_the_papers_protocol_samples_in_batches_three_times(trained, evaluate, pictures, tmp_path):
+    given = ("--real", pictures, "--features", "vgg16", "--count", "19", "--protocol", "paper")
+    done = evaluate("fid", "--fake", trained, *given, "--out", tmp_path / "out")
+    assert done.status == 0, done.err
+    row = rows(tmp_path / "out")[0]
+    assert row["n_fake"] == 16
+    assert len(set(row["repeats"])) == 3
+    assert row["value"] == min(row["repeats"])
+    assert row["mean"] == pytest.approx(np.mean(row["repeats"]))
+
+
+def test_bad_input_is_refused_in_one_line(trained, evaluate, pictures, tmp_path):
+    out = tmp_path / "out"
+
+    def run(*more):
+        return evaluate("fid", "--real", pictures, "--features", "vgg16", "--out", out, *more)
+
+    refused(run("--fake", "nowhere"), "there is no folder nowhere", out)
+    refused(run("--fake", trained, "--size", "128"), "makes images of 64 pixels, and --size is 128", out)
+    refused(run("--fake", trained, "--count", "1"), "count is 1", out)
+    refused(run("--fake", trained, "--sparsity", "x"), "is not a Top-K placement", out)
+
+
+@pytest.mark.slow
+def test_the_authors_file_is_a_source(reference_data, evaluate, pictures, tmp_path):
+    golden = reference_data / "goldens" / "few-shot" / "train_results" / "topk" / "models"
+    given = ("--real", pictures, "--features", "vgg16", "--count", "8", "--standing_batches", "1")
+    done = evaluate("fid", "--fake", next(golden.glob("*.pth")), *given, "--out", tmp_path / "out")
+    assert done.status == 0, done.err
+    assert [row["distance"] for row in rows(tmp_path / "out")] == ["vgg16-fid@128", "vgg16-kid@128"]
