@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ from safetensors.numpy import save
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.models import Network
 from sparseshape_jax.models.layers import Linear
-from sparseshape_jax.models.registry import architecture_of
+from sparseshape_jax.models.registry import architecture
 from sparseshape_jax.output import replacing
 from sparseshape_jax.preprocessing import Preprocessing
 from sparseshape_jax.weights import keys, torch_format
@@ -23,8 +24,14 @@ LISTED = 12
 """How many names of each kind an error spells out."""
 
 
+class Named(Protocol):
+    """A Flax module that says what it is: a `Network`, or one with several inputs or outputs."""
+
+    architecture: str
+
+
 def assign(
-    model: Network,
+    model: Named,
     arrays: Mapping[str, np.ndarray],
     *,
     trunk_only: bool = False,
@@ -62,14 +69,14 @@ def assign(
     nnx.update(model, state)
 
 
-def turn_linear(model: Network, ours: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def turn_linear(model: Named, ours: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays with the kernels of `layers.Linear`, which are (out, in), transposed: key tables have (in, out)."""
     layers = {".".join(map(str, path)) for path, module in nnx.iter_modules(model) if isinstance(module, Linear)}
     return {path: array.T if path.removesuffix(".kernel") in layers else array for path, array in ours.items()}
 
 
 def _mismatch(
-    model: Network,
+    model: Named,
     arrays: Mapping[str, np.ndarray],
     source: str,
     unused: list[str],
@@ -80,7 +87,7 @@ def _mismatch(
     looks_like = keys.detect(arrays)
     if looks_like and looks_like.architecture != model.architecture:
         message += f" (they look like {looks_like.architecture}'s: ask for that network, or give other weights)"
-    elif looks_like and unfilled and all(path.startswith(architecture_of(model).head) for path in unfilled):
+    elif looks_like and unfilled and all(path.startswith(architecture(model.architecture).head) for path in unfilled):
         message += " (they end before the classifier: load them with trunk_only=True)"
     lists = {"no place for": unused, "nothing to fill": unfilled, "wrong shapes": misshapen}
     return message + "".join(f"; {title}: {_listed(names)}" for title, names in lists.items() if names)
@@ -91,7 +98,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(first) + (f" and {rest} more" if rest > 0 else "")
 
 
-def export(model: Network, table: keys.KeyTable | None = None) -> dict[str, np.ndarray]:
+def export(model: Named, table: keys.KeyTable | None = None) -> dict[str, np.ndarray]:
     """The weights of `model` as torchvision's state dict has them: names, order and layouts, as C-contiguous copies.
 
     torch's strict `load_state_dict` takes them as they are, after `torch.from_numpy`. A trunk lacks the classifier. A
