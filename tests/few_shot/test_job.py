@@ -221,7 +221,7 @@ def test_the_papers_way_of_sampling(train, tmp_path):
         (("--topk.fraction", "1.5"), r"keep fraction is 1.5"),
         (("--iterations", "7"), r"iterations is 7; it must be a multiple of evaluation.every, 2"),
         (("--log_every", "4"), r"evaluation.every is 2; it must be a multiple of log_every, 4"),
-        (("--augment", "color", "blur"), "augment has blur; it can have color, translation, cutout"),
+        (("--augment", "color", "blur"), "Expected one of .color., .translation., .cutout.. Got value: blur"),
         (("--evaluation.protocol", "tf"), "says how Inception's input is resized"),
         (("--evaluation.inception", "x.pth"), "leave one of the two out"),
     ],
