@@ -120,19 +120,19 @@ def read(path: str | os.PathLike[str]) -> ReferenceFile:
         tree.get("iter"),
         tree.get("performance"),
     )
+    try:
+        generator, discriminator = file.build_generator(average=False), file.build_discriminator()
+    except InputError as error:
+        raise InputError(f"{path} does not hold FastGAN's networks: {error}") from None
+    except (LookupError, ValueError, TypeError, StopIteration) as error:
+        reason = f"{type(error).__name__} {error}".strip()
+        raise InputError(f"{path} does not hold FastGAN's networks ({reason})") from None
     names = parameter_names(file.generator)
     if average is not None and len(average) != len(names):
         raise InputError(
             f"g_ema in {path} has {len(average)} arrays, but its generator has {len(names)} parameters; it is the"
             " average of another network"
         )
-    try:
-        generator, discriminator = file.build_generator(), file.build_discriminator()
-    except InputError as error:
-        raise InputError(f"{path} does not hold FastGAN's networks: {error}") from None
-    except (LookupError, ValueError, TypeError, StopIteration) as error:
-        reason = f"{type(error).__name__} {error}".strip()
-        raise InputError(f"{path} does not hold FastGAN's networks ({reason})") from None
     if generator.size != discriminator.size:
         raise InputError(
             f"{path} holds a generator for {generator.size} pixels but a discriminator for {discriminator.size}"

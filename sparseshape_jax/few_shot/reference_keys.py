@@ -78,7 +78,7 @@ def discriminator_table(discriminator: Discriminator) -> KeyTable:
         for index in range(1, ups + 1):
             layers |= {f"{name}.main.{index}.{n}": f"{name}.up{index}.{ours}" for n, ours in ((1, "conv"), (2, "bn"))}
         layers[f"{name}.main.{ups + 1}"] = f"{name}.conv"
-    return KeyTable("fastgan_discriminator", SPECTRAL, layers)
+    return KeyTable(discriminator.architecture, SPECTRAL, layers)
 
 
 def _excitation(theirs: str, ours: str) -> dict[str, str]:

@@ -68,6 +68,7 @@ class Discriminator(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         check_options(size, excitation=excitation)
+        self.architecture = "fastgan_discriminator"
         self.size, self.ndf, self.decoder_width, self.excitation = size, ndf, decoder_width, excitation
         self.small_side = small_side(size)
         widths = discriminator_widths(size, ndf)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.numpy import save
 
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.models import Network
-from sparseshape_jax.models.registry import architecture_of
+from sparseshape_jax.models.registry import architecture
 from sparseshape_jax.output import replacing
 from sparseshape_jax.preprocessing import Preprocessing
 from sparseshape_jax.weights import keys, torch_format
@@ -22,8 +23,14 @@ LISTED = 12
 """How many names of each kind an error spells out."""
 
 
+class Named(Protocol):
+    """A Flax module that says what it is: a `Network`, or one with several inputs or outputs."""
+
+    architecture: str
+
+
 def assign(
-    model: Network,
+    model: Named,
     arrays: Mapping[str, np.ndarray],
     *,
     trunk_only: bool = False,
@@ -62,7 +69,7 @@ def assign(
 
 
 def _mismatch(
-    model: Network,
+    model: Named,
     arrays: Mapping[str, np.ndarray],
     source: str,
     unused: list[str],
@@ -73,7 +80,7 @@ def _mismatch(
     looks_like = keys.detect(arrays)
     if looks_like and looks_like.architecture != model.architecture:
         message += f" (they look like {looks_like.architecture}'s: ask for that network, or give other weights)"
-    elif looks_like and unfilled and all(path.startswith(architecture_of(model).head) for path in unfilled):
+    elif looks_like and unfilled and all(path.startswith(architecture(model.architecture).head) for path in unfilled):
         message += " (they end before the classifier: load them with trunk_only=True)"
     lists = {"no place for": unused, "nothing to fill": unfilled, "wrong shapes": misshapen}
     return message + "".join(f"; {title}: {_listed(names)}" for title, names in lists.items() if names)
@@ -84,7 +91,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(first) + (f" and {rest} more" if rest > 0 else "")
 
 
-def export(model: Network, table: keys.KeyTable | None = None) -> dict[str, np.ndarray]:
+def export(model: Named, table: keys.KeyTable | None = None) -> dict[str, np.ndarray]:
     """The weights of `model` as torchvision's state dict has them: names, order and layouts, as C-contiguous copies.
 
     torch's strict `load_state_dict` takes them as they are, after `torch.from_numpy`. A trunk lacks the classifier. A

