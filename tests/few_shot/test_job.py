@@ -59,6 +59,8 @@ def apart(flags):
 
     def apart(out: Path, *more: str, devices: int = 1, **environment: str) -> dict:
         found = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"} | environment
+        # As in this process, so that both compute the same bits.
+        found["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(jax.config.jax_disable_most_optimizations)
         return {"args": [sys.executable, str(ROOT / "train.py"), *flags(out, *more)], "env": found}
 
     return apart
