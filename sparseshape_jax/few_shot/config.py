@@ -184,6 +184,8 @@ class GeneratorFidConfig(FidConfig):
     the args.txt beside it says."""
     excitation: Literal["linear", "sigmoid"] = "linear"
     """Of a .pth: sigmoid for files of the original FastGAN, which do not say so themselves."""
+    noise: Literal["none", "learned"] = "none"
+    """Of a .pth: learned for files of the original FastGAN; the code of Li et al. adds none."""
     standing_batches: int = 64
     """Of a .pth: batches that standing statistics are averaged over. Protocol paper takes none."""
 
@@ -227,6 +229,8 @@ class SampleConfig:
     args.txt beside it says."""
     excitation: Literal["linear", "sigmoid"] = "linear"
     """Of a .pth: sigmoid for files of the original FastGAN, which do not say so themselves."""
+    noise: Literal["none", "learned"] = "none"
+    """Of a .pth: learned for files of the original FastGAN; the code of Li et al. adds none."""
     standing_batches: int = 64
     """Of a .pth: batches that standing statistics are averaged over. A run's file has them."""
     batch_size: int = 8

@@ -19,7 +19,7 @@ from sparseshape_jax.few_shot.reference_files import fill_generator, generator_a
 from sparseshape_jax.few_shot.sampling import Sampler
 from sparseshape_jax.few_shot.step import Weights
 from sparseshape_jax.models.fastgan import Generator
-from sparseshape_jax.models.fastgan_options import Excitation
+from sparseshape_jax.models.fastgan_options import Excitation, Noise
 from sparseshape_jax.models.network import Operator
 from sparseshape_jax.top_k.placement import merge_placement, parse, place
 from sparseshape_jax.top_k.spec import TopK
@@ -118,13 +118,16 @@ def find(given: str) -> Path | None:
     return path if path.suffix in (".pth", ".safetensors") else None
 
 
-def open_weights(given: str, *, sparsity: str | None = None, excitation: Excitation = "linear") -> TrainedGenerator:
+def open_weights(
+    given: str, *, sparsity: str | None = None, noise: Noise = "none", excitation: Excitation = "linear"
+) -> TrainedGenerator:
     """The generator that a user names.
 
     Args:
         given: the folder of a run, a file of one, or a .pth of the authors' code or of FastGAN.
         sparsity: Top-K in the paper's spelling, in place of what is known of the weights.
-        excitation: of a .pth.
+        noise: of a .pth, as of the generator.
+        excitation: the same.
 
     Raises:
         InputError: nothing of the kind, a damaged file, or a Top-K at a map that the generator does not have.
@@ -135,7 +138,7 @@ def open_weights(given: str, *, sparsity: str | None = None, excitation: Excitat
             f"{given} has no generator; give the folder of a run of train.py few-shot, its {BEST}, or a .pth"
         )
     if path.suffix == ".pth":
-        generator, at = load_generator(path, top_k=sparsity, excitation=excitation)
+        generator, at = load_generator(path, top_k=sparsity, noise=noise, excitation=excitation)
         return TrainedGenerator(generator, at, path, sha256(path), settled=False)
     generator, at, _ = read(path)
     if sparsity is not None:

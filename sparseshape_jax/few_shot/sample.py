@@ -53,7 +53,9 @@ def run(config: SampleConfig) -> list[Row]:
     Raises:
         InputError: bad weights, settings, pictures or output folder.
     """
-    trained = generator_files.open_weights(config.weights, sparsity=config.sparsity, excitation=config.excitation)
+    trained = generator_files.open_weights(
+        config.weights, sparsity=config.sparsity, noise=config.noise, excitation=config.excitation
+    )
     memory = None
     if config.nearest is not None:
         check_outside(config.out, config.nearest)

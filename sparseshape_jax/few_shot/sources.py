@@ -39,6 +39,7 @@ class GeneratorSource(Source):
         return {
             "weights": self.trained.sha256,
             "top_k": self.trained.top_k(),
+            "noise": self.trained.generator.noise,
             "excitation": self.trained.generator.excitation,
             "statistics": self.statistics,
             "standing_batches": None if self.trained.settled else config.standing_batches,
@@ -65,7 +66,9 @@ def open_source(given: str, config: FidConfig) -> Source:
     assert isinstance(config, GeneratorFidConfig)
     if (path := generator_files.find(given)) is None:
         return open_stored(given, config)
-    trained = generator_files.open_weights(str(path), sparsity=config.sparsity, excitation=config.excitation)
+    trained = generator_files.open_weights(
+        str(path), sparsity=config.sparsity, noise=config.noise, excitation=config.excitation
+    )
     return GeneratorSource(given, trained, config)
 
 

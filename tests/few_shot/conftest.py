@@ -25,7 +25,7 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def _compiled_programs(compiled_programs):
+def _compiled_programs(compiled_programs, quick_compiles):
     """Every run compiles its programs anew; most of these tests ask for the same few."""
 
 

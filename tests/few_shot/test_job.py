@@ -59,6 +59,8 @@ def apart(flags):
 
     def apart(out: Path, *more: str, devices: int = 1, **environment: str) -> dict:
         found = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"} | environment
+        # As in this process, so that both compute the same bits.
+        found["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(jax.config.jax_disable_most_optimizations)
         return {"args": [sys.executable, str(ROOT / "train.py"), *flags(out, *more)], "env": found}
 
     return apart
@@ -221,7 +223,7 @@ def test_the_papers_way_of_sampling(train, tmp_path):
         (("--topk.fraction", "1.5"), r"keep fraction is 1.5"),
         (("--iterations", "7"), r"iterations is 7; it must be a multiple of evaluation.every, 2"),
         (("--log_every", "4"), r"evaluation.every is 2; it must be a multiple of log_every, 4"),
-        (("--augment", "color", "blur"), "augment has blur; it can have color, translation, cutout"),
+        (("--augment", "color", "blur"), "Expected one of .color., .translation., .cutout.. Got value: blur"),
         (("--evaluation.protocol", "tf"), "says how Inception's input is resized"),
         (("--evaluation.inception", "x.pth"), "leave one of the two out"),
     ],
