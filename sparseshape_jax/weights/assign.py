@@ -71,7 +71,7 @@ def assign(
 
 def turn_linear(model: Named, ours: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays with the kernels of `layers.Linear`, which are (out, in), transposed: key tables have (in, out)."""
-    layers = {".".join(map(str, path)) for path, module in nnx.iter_modules(model) if isinstance(module, Linear)}
+    layers = {".".join(map(str, path)) for path, module in nnx.iter_graph(model) if isinstance(module, Linear)}
     return {path: array.T if path.removesuffix(".kernel") in layers else array for path, array in ours.items()}
 
 
