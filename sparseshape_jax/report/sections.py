@@ -78,7 +78,9 @@ def _last_epochs(rows: Sequence[Row]) -> Sequence[Row]:
 
 
 def _whole_sets(rows: Sequence[Row]) -> Sequence[Row]:
-    return tuple(row for row in rows if row.get("condition") is None)
+    """No single conditions; means over sets first."""
+    whole = (row for row in rows if row.get("condition") is None)
+    return sorted(whole, key=lambda row: row.get("sets") is None)
 
 
 _IMAGES = Table(("image", "objective", "keep", "fraction", "seed", "evaluations", "status"))
@@ -92,7 +94,10 @@ TABLES: Mapping[str, Table] = {
     "evaluate accuracy": Table(("model", "fraction", "keep", "data", "n", "top1", "top5", "loss")),
     "evaluate sweep": Table(("model", "placement", "fraction", "keep", "shape_bias", "cue_accuracy", "top1")),
     "evaluate ood": Table(
-        ("observer", "set", "n", "accuracy", "accuracy_difference", "observed_consistency", "error_consistency"),
+        (
+            *("observer", "set", "sets", "n", "accuracy"),
+            *("accuracy_difference", "observed_consistency", "error_consistency"),
+        ),
         _whole_sets,
     ),
     "evaluate fid": Table(
