@@ -1,5 +1,6 @@
 """The sections of the page, in the order of the paper, and what each job's table shows."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -112,12 +113,18 @@ TABLES: Mapping[str, Table] = {
     "evaluate frequency compare": Table(
         ("run", "class", "share", "tpr", "control_tpr", "fpr", "control_fpr", "half_iou", "half_rank_correlation")
     ),
+    "evaluate relevance": Table(
+        (
+            *("observer", "picture", "class", "explained", "logit", "positive_share", "positive_lift"),
+            *("negative_share", "negative_lift", "positive_mass_on_edges"),
+        )
+    ),
     "train classifier": Table(("set", "epoch", "keep", "n", "top1", "top5", "loss"), _last_epochs),
     "train adain": Table(("epoch", "step", "content", "style", "pixels")),
 }
 
-HIDDEN = (FINGERPRINT, "records", "sha256", "records_sha256", "images", "trained", "weights", "map")
-"""Entries that a table of all single values leaves out."""
+HIDDEN = (FINGERPRINT, "records", "trained", "map")
+"""Entries that a table of all single values leaves out, besides those that are hashes."""
 FEW = 4
 """Lists of more values are not shown in a table."""
 
@@ -141,4 +148,5 @@ def shown(job: str, rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
 def _is_shown(value: object) -> bool:
     if isinstance(value, list):
         return 0 < len(value) <= FEW and all(isinstance(item, int | float | str) for item in value)
-    return value is not None and not isinstance(value, Mapping)
+    is_hash = isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40,64}", value)
+    return value is not None and not is_hash and not isinstance(value, Mapping)

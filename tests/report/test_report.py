@@ -272,3 +272,10 @@ def test_means_over_sets_come_before_single_sets(capsys, tmp_path):
     text = (out / "report.md").read_text()
     assert text.index("| net | all | 2 |  | 0.5 |") < text.index("| net | edge |  | 160 | 0.25 |")
     assert "0.75" not in text
+
+
+def test_hashes_are_left_out(capsys, tmp_path):
+    write_run(tmp_path / "run", "synthesize band-sets", [{"set": "syn_3", "images": 2000, "sha256": "0a" * 32}])
+    out = tmp_path / "report"
+    assert report(capsys, tmp_path / "run", "--out", out)[0] == 0
+    assert "| set | images |" in (out / "report.md").read_text()
