@@ -1,5 +1,6 @@
 """The sections of the page, in the order of the paper, and what each job's table shows."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -78,7 +79,9 @@ def _last_epochs(rows: Sequence[Row]) -> Sequence[Row]:
 
 
 def _whole_sets(rows: Sequence[Row]) -> Sequence[Row]:
-    return tuple(row for row in rows if row.get("condition") is None)
+    """No single conditions; means over sets first."""
+    whole = (row for row in rows if row.get("condition") is None)
+    return sorted(whole, key=lambda row: row.get("sets") is None)
 
 
 _IMAGES = Table(("image", "objective", "keep", "fraction", "seed", "evaluations", "status"))
@@ -92,7 +95,10 @@ TABLES: Mapping[str, Table] = {
     "evaluate accuracy": Table(("model", "fraction", "keep", "data", "n", "top1", "top5", "loss")),
     "evaluate sweep": Table(("model", "placement", "fraction", "keep", "shape_bias", "cue_accuracy", "top1")),
     "evaluate ood": Table(
-        ("observer", "set", "n", "accuracy", "accuracy_difference", "observed_consistency", "error_consistency"),
+        (
+            *("observer", "set", "sets", "n", "accuracy"),
+            *("accuracy_difference", "observed_consistency", "error_consistency"),
+        ),
         _whole_sets,
     ),
     "evaluate fid": Table(
@@ -107,12 +113,18 @@ TABLES: Mapping[str, Table] = {
     "evaluate frequency compare": Table(
         ("run", "class", "share", "tpr", "control_tpr", "fpr", "control_fpr", "half_iou", "half_rank_correlation")
     ),
+    "evaluate relevance": Table(
+        (
+            *("observer", "picture", "class", "explained", "logit", "positive_share", "positive_lift"),
+            *("negative_share", "negative_lift", "positive_mass_on_edges"),
+        )
+    ),
     "train classifier": Table(("set", "epoch", "keep", "n", "top1", "top5", "loss"), _last_epochs),
     "train adain": Table(("epoch", "step", "content", "style", "pixels")),
 }
 
-HIDDEN = (FINGERPRINT, "records", "sha256", "records_sha256", "images", "trained", "weights", "map")
-"""Entries that a table of all single values leaves out."""
+HIDDEN = (FINGERPRINT, "records", "trained", "map")
+"""Entries that a table of all single values leaves out, besides those that are hashes."""
 FEW = 4
 """Lists of more values are not shown in a table."""
 
@@ -136,4 +148,5 @@ def shown(job: str, rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
 def _is_shown(value: object) -> bool:
     if isinstance(value, list):
         return 0 < len(value) <= FEW and all(isinstance(item, int | float | str) for item in value)
-    return value is not None and not isinstance(value, Mapping)
+    is_hash = isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40,64}", value)
+    return value is not None and not is_hash and not isinstance(value, Mapping)

@@ -258,3 +258,24 @@ def test_every_job_has_a_table_that_names_entries(job, capsys, tmp_path):
     page = read(out)
     assert len(page.cells) >= len(columns)
     check_page(page, [tmp_path / "run"])
+
+
+def test_means_over_sets_come_before_single_sets(capsys, tmp_path):
+    rows = [
+        {"observer": "net", "set": "edge", "condition": None, "n": 160, "accuracy": 0.25},
+        {"observer": "net", "set": "contrast", "condition": "c05", "n": 16, "accuracy": 0.75},
+        {"observer": "net", "set": "all", "condition": None, "sets": 2, "accuracy": 0.5},
+    ]
+    write_run(tmp_path / "run", "evaluate ood", rows)
+    out = tmp_path / "report"
+    assert report(capsys, tmp_path / "run", "--out", out)[0] == 0
+    text = (out / "report.md").read_text()
+    assert text.index("| net | all | 2 |  | 0.5 |") < text.index("| net | edge |  | 160 | 0.25 |")
+    assert "0.75" not in text
+
+
+def test_hashes_are_left_out(capsys, tmp_path):
+    write_run(tmp_path / "run", "synthesize band-sets", [{"set": "syn_3", "images": 2000, "sha256": "0a" * 32}])
+    out = tmp_path / "report"
+    assert report(capsys, tmp_path / "run", "--out", out)[0] == 0
+    assert "| set | images |" in (out / "report.md").read_text()

@@ -19,8 +19,8 @@ class ReproduceConfig:
     """
 
     preset: Preset = "cpu"
-    """The scale: cpu takes about 45 minutes on two cores and downloads nothing; accelerator takes hours on a GPU or
-    TPU, and downloads published weights, stimuli and FID's Inception."""
+    """The scale: cpu is planned for 45 minutes on two idle cores and downloads nothing; accelerator takes hours on a
+    GPU or TPU, and downloads published weights, stimuli and FID's Inception."""
     stimuli: str | None = None
     """Cue-conflict stimuli, laid out as <shape>/<shape>N-<texture>M.png."""
     records: tuple[str, ...] = ()

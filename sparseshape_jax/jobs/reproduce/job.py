@@ -20,7 +20,7 @@ from sparseshape_jax.report.outcomes import Outcome, read_outcomes, read_preset,
 from sparseshape_jax.results import RESULTS, fingerprint
 
 TITLES = {
-    "cpu": "Shape bias and activation sparsity, in 45 minutes",
+    "cpu": "Shape bias and activation sparsity, on a small scale",
     "accelerator": "Shape bias and activation sparsity",
 }
 
