@@ -52,7 +52,7 @@ def to_state(step: GANStep, file: ReferenceFile) -> GANState:
         names = parameter_names(file.generator)
         average = _filled(average, dict(zip(names, file.average, strict=True)), named[0])
     done = 0 if file.iteration is None else file.iteration + 1
-    return GANState(jnp.asarray(done, jnp.int32), *weights, *optimizers, average)
+    return GANState(jnp.asarray(done, jnp.int32), weights[0], weights[1], optimizers[0], optimizers[1], average)
 
 
 def from_state(step: GANStep, state: GANState, performance: Mapping[str, float] | None = None) -> ReferenceFile:

@@ -112,13 +112,13 @@ class GANStep:
         seed: int = 0,
         axis_name: str | None = AXIS,
     ) -> None:
-        self._graphs = {}
-        first = []
+        self._graphs: dict[type, Any] = {}
+        first: list[Weights] = []
         for network in (generator, discriminator):
             network.train()
-            graphdef, params, stats = nnx.split(network, nnx.Param, nnx.BatchStat)
-            self._graphs[type(network)] = graphdef
-            first.append(Weights(params, stats))
+            split: tuple[Any, ...] = nnx.split(network, nnx.Param, nnx.BatchStat)
+            self._graphs[type(network)] = split[0]
+            first.append(Weights(*split[1:]))
         self._first = first
         self.size, self.small_side, self.nz = generator.size, generator.small_side, generator.nz
         self.lpips, self.at, self.policy, self.batch_size = lpips, dict(at or {}), policy, batch_size
@@ -202,7 +202,12 @@ class GANStep:
                 **self._reconstruction(found, real, draws.part),
                 "hinge_fake": hinge_fake(logits, _as_logits(draws.fake_margins)),
             }
-            return sum(terms.values()), (terms, found, logits, nnx.state(network, nnx.BatchStat))
+            return sum(terms.values(), jnp.zeros((), real.dtype)), (
+                terms,
+                found,
+                logits,
+                nnx.state(network, nnx.BatchStat),
+            )
 
         (loss, (terms, found, fake_logits, stats)), gradient = jax.value_and_grad(judge, has_aux=True)(
             state.discriminator.params

