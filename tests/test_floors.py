@@ -28,6 +28,7 @@ INSIDE_FUNCTIONS = {
 }
 TYPES_ONLY = {
     "__init__.py": "what needs JAX is imported on first use",
+    "few_shot/__init__.py": "settings are part of the room, and import no JAX",
     "fid/__init__.py": "settings are part of the room, and import no JAX",
     "preprocessing.py": "the catalog of weights is listed without JAX",
     "relevance/__init__.py": "settings hold a Composite, and import no JAX",
