@@ -7,9 +7,11 @@ import pytest
 from support.commands import command, refused, rows
 
 DISTANCE = "vgg16-fid@64"
+WARNINGS = ("fewer than 2,048", "do not compare", "takes KID subsets")
 pytestmark = [
-    pytest.mark.filterwarnings(f"always:.*{text}:UserWarning")
-    for text in ("fewer than 2,048", "do not compare", "takes KID subsets")
+    pytest.mark.slow,  # an iteration takes minutes to compile
+    pytest.mark.timeout(1800),
+    *(pytest.mark.filterwarnings(f"always:.*{text}:UserWarning") for text in WARNINGS),
 ]
 
 

@@ -22,6 +22,8 @@ from sparseshape_jax import parallel
 from sparseshape_jax.few_shot.measure import Evaluator, Measured
 from sparseshape_jax.few_shot.task import FewShotTask
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # an iteration takes minutes to compile
+
 DISTANCE = "vgg16-fid@64"
 
 

@@ -11,6 +11,8 @@ from support.commands import command, files, refused, rows, table
 from sparseshape_jax.few_shot.lpips import LPIPS
 from sparseshape_jax.few_shot.nearest import distances
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # an iteration takes minutes to compile
+
 
 @pytest.fixture
 def synthesize(capsys):
