@@ -92,6 +92,7 @@ print("all-reduce" in text, "all-gather" in text)
 """
 
 
+@pytest.mark.slow
 def test_top_k_gathers_nothing():
     done = subprocess.run([sys.executable, "-c", TOP_K], env=environment(2), capture_output=True, text=True)
     assert done.stdout.split() == ["True", "False"], done.stderr

@@ -116,6 +116,7 @@ print(__import__("hashlib").sha256(found.tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_pictures_do_not_depend_on_the_number_of_devices():
     found = set()
     for devices in (1, 2):

@@ -9,7 +9,7 @@ from flax import nnx
 
 from sparseshape_jax.models import Inception
 from sparseshape_jax.weights import keys
-from sparseshape_jax.weights.assign import assign
+from sparseshape_jax.weights.assign import assign, turn_linear
 from sparseshape_jax.weights.load import abstract
 
 
@@ -55,8 +55,12 @@ def inception(recipe_arrays) -> Inception:
 
 def _torch_shapes() -> dict[str, tuple[int, ...]]:
     """Names and shapes, from our network."""
-    state = nnx.to_flat_state(nnx.state(abstract("inception_fid"), (nnx.Param, nnx.BatchStat)))
+    network = abstract("inception_fid")
+    state = nnx.to_flat_state(nnx.state(network, (nnx.Param, nnx.BatchStat)))
     ours = {
         ".".join(map(str, path)): np.broadcast_to(np.float32(0), variable.get_value().shape) for path, variable in state
     }
-    return {name: array.shape for name, array in keys.to_torch(ours, keys.table_for("inception_fid")).items()}
+    return {
+        name: array.shape
+        for name, array in keys.to_torch(turn_linear(network, ours), keys.table_for("inception_fid")).items()
+    }

@@ -144,9 +144,9 @@ def test_a_folder_within_the_data_may_be_missing(everything):
 
 def test_bad_settings(tmp_path):
     with pytest.raises(InputError, match="there is no folder nowhere; give the one that has the data with --stimuli"):
-        ReproduceConfig(stimuli="nowhere")
+        ReproduceConfig(stimuli="nowhere").check_folders()
     with pytest.raises(InputError, match="inside --data"):
-        ReproduceConfig(data=str(tmp_path), out=str(tmp_path / "out"))
+        ReproduceConfig(data=str(tmp_path), out=str(tmp_path / "out")).check_folders()
     with pytest.raises(InputError, match="there is no section 'knit' in preset cpu; there are figure, "):
         plan(ReproduceConfig(sections=("knit",)))
 

@@ -9,6 +9,7 @@ from flax import nnx
 from sparseshape_jax.models import Network
 from sparseshape_jax.models.layers import AdaptiveAveragePool, AveragePool, BatchNorm, Conv, max_pool
 from sparseshape_jax.models.network import flatten
+from sparseshape_jax.weights.assign import turn_linear
 
 WIDTHS = {"1_1": (3, 6), "1_2": (6, 6), "2_1": (6, 10), "2_2": (10, 10)}
 
@@ -47,6 +48,7 @@ def fill(network: Network, path: Path) -> Network:
     """Give a network the weights of a golden, and set it to eval mode."""
     with np.load(path) as file:
         weights = {name.removeprefix("weights/"): file[name] for name in file.files if name.startswith("weights/")}
+    weights = turn_linear(network, weights)
     state = nnx.state(network, nnx.Any(nnx.Param, nnx.BatchStat))
     for name, leaf in nnx.to_flat_state(state):
         leaf.set_value(jnp.asarray(weights.pop(".".join(map(str, name)))))  # the network may be abstract

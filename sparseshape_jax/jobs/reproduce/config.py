@@ -51,7 +51,11 @@ class ReproduceConfig:
     """Folder for a result folder of each section, logs/, reproduce.json and the page, report/report.html. Repeat the
     same command to resume."""
 
-    def __post_init__(self) -> None:
+    def check_folders(self) -> None:
+        """
+        Raises:
+            InputError: data that are not there, or an output folder inside them.
+        """
         for name, folder in ((name, folder) for name, given in self.data_given().items() for folder in given):
             if folder.startswith("tfds:"):
                 continue

@@ -36,6 +36,7 @@ def run(config: ReproduceConfig) -> None:
             sections of another preset.
         Incomplete: some sections failed; the page says why.
     """
+    config.check_folders()
     if (preset := read_preset(Path(config.out))) not in (None, config.preset):
         raise InputError(f"{config.out} has sections of preset {preset}; give another folder with --out")
     every = plan(config)
