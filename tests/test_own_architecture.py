@@ -20,11 +20,6 @@ from sparseshape_jax.top_k.placement import parse
 from sparseshape_jax.weights.assign import save_safetensors, save_torch
 
 
-@pytest.fixture(autouse=True)
-def _compiled_programs(compiled_programs):
-    """Both scripts run twice."""
-
-
 def noise_network(seed: int = 0) -> gated.Gated:
     network = build("gated", start="noise", num_classes=3, rngs=nnx.Rngs(seed))
     assert isinstance(network, gated.Gated)

@@ -6,7 +6,7 @@ Source: Li et al. (2023), section 4.3.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sparseshape_jax import output, parallel
+from sparseshape_jax import output
 from sparseshape_jax.classifier.config import MAY_CHANGE, TrainClassifierConfig
 from sparseshape_jax.classifier.dry_run import describe
 from sparseshape_jax.classifier.task import ClassifierTask
@@ -29,13 +29,7 @@ def run(config: TrainClassifierConfig) -> list[Row]:
         InputError: bad settings, data, weights or output folder; a loss that is not finite.
         KeyboardInterrupt: stopped by a signal, after the state was saved.
     """
-    if config.distributed.wanted:
-        parallel.start_processes(
-            coordinator=config.distributed.coordinator,
-            processes=config.distributed.processes,
-            process=config.distributed.process,
-        )
-    with parallel.abort_together():
+    with loop.processes(config.distributed):
         task = ClassifierTask(config)
         if config.dry_run:
             describe(task)

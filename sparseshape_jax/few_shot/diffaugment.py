@@ -5,7 +5,7 @@ devices of a run draw the same.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,14 +31,19 @@ class AugmentDraws(NamedTuple):
     """Of the cutout, each from 0 to `cut_offsets` - 1."""
 
 
-def draw(key: Any, count: int, size: int, dtype: Any) -> AugmentDraws:
-    """The draws for `count` images of `size`×`size` pixels."""
-    colors, places, cuts = jax.random.split(key, 3)
+DRAWN = 7
+"""Random numbers per image."""
+
+
+def draws(uniform: Float[Array, "n 7"], size: int) -> AugmentDraws:
+    """From numbers in [0, 1), for images of `size`×`size` pixels."""
     shift = largest_shift(size)
+
+    def below(columns: Float[Array, "n 2"], bound: int) -> Places:
+        return jnp.floor(columns * bound).astype(jnp.int32)
+
     return AugmentDraws(
-        jax.random.uniform(colors, (count, 3), dtype),
-        jax.random.randint(places, (count, 2), -shift, shift + 1, jnp.int32),
-        jax.random.randint(cuts, (count, 2), 0, cut_offsets(size), jnp.int32),
+        uniform[:, :3], below(uniform[:, 3:5], 2 * shift + 1) - shift, below(uniform[:, 5:], cut_offsets(size))
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sparseshape_jax import output, parallel
+from sparseshape_jax import output
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.few_shot import generator_files
 from sparseshape_jax.few_shot.config import MAY_CHANGE, TrainFewShotConfig
@@ -30,13 +30,7 @@ def run(config: TrainFewShotConfig) -> list[Row]:
         InputError: bad settings, pictures, weights or output folder; a loss that is not finite.
         KeyboardInterrupt: stopped by a signal, after the state was saved.
     """
-    if config.distributed.wanted:
-        parallel.start_processes(
-            coordinator=config.distributed.coordinator,
-            processes=config.distributed.processes,
-            process=config.distributed.process,
-        )
-    with parallel.abort_together():
+    with loop.processes(config.distributed):
         loop.check_settings(Path(config.out), config, MAY_CHANGE)
         task = FewShotTask(config)
         if config.dry_run:

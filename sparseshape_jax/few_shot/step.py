@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax import lax
@@ -27,6 +28,9 @@ from sparseshape_jax.models.fastgan import Generator, Images
 from sparseshape_jax.models.fastgan_discriminator import Discriminator, Real, targets
 from sparseshape_jax.models.network import Operator
 from sparseshape_jax.parallel import AXIS
+
+MARGINS = 2 * 5 * 5
+"""Logits of an image and of its small copy."""
 
 
 class Weights(NamedTuple):
@@ -149,16 +153,19 @@ class GANStep:
 
     def draw(self, step: Int[Array, ""] | int, dtype: Any = jnp.float32) -> Draws:
         """Everything that is random in an iteration, for the whole batch."""
-        key = jax.random.fold_in(jax.random.key(self.seed), step)
-        latents, real, fake, part, *augmentations = jax.random.split(key, 7)
-        count = self.batch_size
+        latents, others = jax.random.split(jax.random.fold_in(jax.random.key(self.seed), step))
+        # All that is uniform is drawn at once, because each call of the generator takes a second to compile.
+        uniform = jax.random.uniform(others, (self.batch_size, 2 * MARGINS + 3 * diffaugment.DRAWN + 1), dtype)
+        real, fake, *augmentations, part = jnp.split(
+            uniform, np.cumsum([MARGINS, MARGINS, *[diffaugment.DRAWN] * 3]), axis=1
+        )
         sizes = (self.size, self.size, self.small_side)
         return Draws(
-            jax.random.normal(latents, (count, self.nz), dtype),
-            jax.random.uniform(real, (count, 2, 5, 5), dtype),
-            jax.random.uniform(fake, (count, 2, 5, 5), dtype),
-            jax.random.randint(part, (), 0, 4, jnp.int32),
-            *(diffaugment.draw(key, count, size, dtype) for key, size in zip(augmentations, sizes, strict=True)),
+            jax.random.normal(latents, (self.batch_size, self.nz), dtype),
+            real.reshape(-1, 2, 5, 5),
+            fake.reshape(-1, 2, 5, 5),
+            jnp.floor(4 * part[0, 0]).astype(jnp.int32),
+            *(diffaugment.draws(columns, size) for columns, size in zip(augmentations, sizes, strict=True)),
         )
 
     def train(self) -> Callable[..., tuple[GANState, dict[str, Array]]]:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from sparseshape_jax import output, parallel
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.training.checkpoints import Checkpoints
+from sparseshape_jax.training.config import DistributedConfig
 from sparseshape_jax.training.log import Log, Row
 from sparseshape_jax.training.task import Epoch, Metrics, Task
 
@@ -161,6 +162,21 @@ def run(
         return []
     log.close()
     return log.rows
+
+
+@contextlib.contextmanager
+def processes(settings: DistributedConfig) -> Iterator[None]:
+    """Join the other processes of a run if there are any; if the body raises in one of them, all end.
+
+    Raises:
+        InputError: the others cannot be reached, or one of them was lost.
+    """
+    if settings.wanted:
+        parallel.start_processes(
+            coordinator=settings.coordinator, processes=settings.processes, process=settings.process
+        )
+    with parallel.abort_together():
+        yield
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What the tests of training a decoder share: a small VGG, pictures, and compiled programs."""
+"""What the tests of training a decoder share: a small VGG, and pictures."""
 
 from pathlib import Path
 
@@ -9,11 +9,6 @@ from support.networks import random_network
 
 from sparseshape_jax.preprocessing import TORCHVISION
 from sparseshape_jax.weights.assign import save_safetensors
-
-
-@pytest.fixture(autouse=True)
-def _compiled_programs(compiled_programs):
-    """Every run compiles its programs anew; most of these tests ask for the same few."""
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,8 @@
 
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -16,6 +13,7 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 from support.commands import ROOT, command, files, refused, results
+from support.killed import kill
 
 from sparseshape_jax import parallel
 from sparseshape_jax.adain.config import CropsConfig, TrainAdaINConfig
@@ -78,11 +76,6 @@ def same_weights(one: Path, other: Path) -> None:
         np.testing.assert_array_equal(array, theirs[key], err_msg=key)
 
 
-def complete(out: Path) -> set[Path]:
-    """Complete checkpoints: orbax renames their folders last."""
-    return {path for path in out.glob("checkpoints/*/_CHECKPOINT_METADATA") if path.parent.name.isdigit()}
-
-
 def picture(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image)
@@ -132,20 +125,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(apart, run, trained,
     more = ("--checkpoint_every", "1", "--steps", str(12 * times))
     whole, out = trained if times == 1 else tmp_path / "whole", tmp_path / "killed"
     assert run(whole, *more).status == 0
-    draw = random.Random(0)
-    kills = 0
-    while kills < times:
-        saved = complete(out)
-        process = subprocess.Popen(**apart(out, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and complete(out) <= saved:  # while it starts
-            time.sleep(0.001)
-        time.sleep(draw.uniform(0, 0.3))
-        if process.poll() is not None:
-            break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
-    assert kills == times, f"it finished after {kills} kills"
+    kill(lambda: apart(out, *more), out, times=times, longest=0.3)
     done = run(out, *more)
     assert done.status == 0, done.err
     assert "resuming at step" in done.out

@@ -1,15 +1,10 @@
-"""What the tests of training a classifier share: a network that compiles in a second, and compiled programs."""
+"""What the tests of training a classifier share: a network that compiles in a second."""
 
 import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-
-@pytest.fixture(autouse=True)
-def _compiled_programs(compiled_programs):
-    """Every run compiles its programs anew; most of these tests ask for the same few."""
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -45,7 +45,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def command(photos, compiled_programs, tmp_path):
+def command(photos, tmp_path):
     """The command line and environment of a run in `out`, with more settings."""
 
     def command(out: Path, *more: str, devices: int = 1) -> dict:

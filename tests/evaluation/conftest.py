@@ -19,11 +19,6 @@ from sparseshape_jax.preprocessing import Preprocessing
 from sparseshape_jax.weights.assign import save_safetensors
 
 
-@pytest.fixture(autouse=True)
-def _compiled_programs(compiled_programs):
-    """Every job compiles its programs anew; most of these tests ask for the same few."""
-
-
 @pytest.fixture
 def own_place(tmp_path, monkeypatch) -> Iterator[None]:
     """Run in an empty folder with an empty cache; models in it can be imported, and are forgotten afterwards."""

@@ -496,7 +496,7 @@ raise SystemExit(main("", evaluate.JOBS, sys.argv[1:]))
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment(tmp_path, small_network, compiled_programs):
+def test_killed_at_any_moment(tmp_path, small_network):
     """The same bytes as an undisturbed run."""
     photos = draw_photos(tmp_path / "photos")
     save_run(tmp_path / "run", CLASSES)

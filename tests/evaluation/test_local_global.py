@@ -20,8 +20,6 @@ from sparseshape_jax.figures import local_global as figures
 from sparseshape_jax.stimuli import write
 from sparseshape_jax.stimuli.config import StimuliConfig
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 CLASSES = ("bird", "cat", "dog")
 SIZES = ("--blocks", 8, 4, "--patches", 2, 5, "--passes", 2, "--variants", 2)
 

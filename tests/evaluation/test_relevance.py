@@ -14,8 +14,6 @@ from sparseshape_jax.evaluation.relevance_analysis import compare
 from sparseshape_jax.figures import relevance as figures
 from sparseshape_jax.stimuli import edges
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 CLASSES = ("bird", "cat", "dog")
 
 OWN = """

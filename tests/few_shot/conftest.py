@@ -25,11 +25,6 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def _compiled_programs(compiled_programs, quick_compiles):
-    """Every run compiles its programs anew; most of these tests ask for the same few."""
-
-
-@pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     """Features of real pictures are kept in a cache; these tests have one of their own."""
     monkeypatch.setenv("SPARSESHAPE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -21,15 +21,15 @@ def evaluate(capsys):
 
 
 def test_a_run_is_measured_as_in_training(trained, evaluate, pictures, tmp_path):
-    given = ("--real", pictures, "--features", "vgg16", "--count", "10", "--out", tmp_path / "out")
-    done = evaluate("fid", "--fake", trained, trained / "last.safetensors", *given)
-    assert done.status == 0, done.err
     logged = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     measured = [row[DISTANCE] for row in logged if row["kind"] == "eval"]
-    best, last = (row for row in rows(tmp_path / "out") if row["distance"] == DISTANCE)
-    assert best["value"] == pytest.approx(min(measured[1:]), rel=1e-4)
-    assert last["value"] == pytest.approx(measured[-1], rel=1e-4)
-    assert (best["n_fake"], best["size"], best["seed"]) == (10, 64, 0)
+    given = ("--real", pictures, "--features", "vgg16", "--count", "10", "--out")
+    for fake, value in ((trained, min(measured[1:])), (trained / "last.safetensors", measured[-1])):
+        done = evaluate("fid", "--fake", fake, *given, tmp_path / fake.name)
+        assert done.status == 0, done.err
+        (row,) = (row for row in rows(tmp_path / fake.name) if row["distance"] == DISTANCE)
+        assert row["value"] == pytest.approx(value, rel=1e-4)
+        assert (row["n_fake"], row["size"], row["seed"]) == (10, 64, 0)
 
 
 def test_the_papers_protocol_samples_in_batches_three_times(trained, evaluate, pictures, tmp_path):

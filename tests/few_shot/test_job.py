@@ -2,12 +2,9 @@
 
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -17,6 +14,7 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 from support.commands import ROOT, files, refused, results
+from support.killed import kill
 
 from sparseshape_jax import parallel
 from sparseshape_jax.few_shot.measure import Evaluator, Measured
@@ -45,11 +43,6 @@ def same_weights(one: Path, other: Path) -> None:
             np.testing.assert_array_equal(array, theirs[key], err_msg=f"{name}: {key}")
 
 
-def complete(out: Path) -> set[Path]:
-    """Complete checkpoints: orbax renames their folders last."""
-    return {path for path in out.glob("checkpoints/*/_CHECKPOINT_METADATA") if path.parent.name.isdigit()}
-
-
 def shape(path: Path) -> tuple[int, ...]:
     with Image.open(path) as image:
         return np.asarray(image).shape
@@ -61,8 +54,6 @@ def apart(flags):
 
     def apart(out: Path, *more: str, devices: int = 1, **environment: str) -> dict:
         found = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"} | environment
-        # As in this process, so that both compute the same bits.
-        found["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(jax.config.jax_disable_most_optimizations)
         return {"args": [sys.executable, str(ROOT / "train.py"), *flags(out, *more)], "env": found}
 
     return apart
@@ -111,20 +102,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(apart, train, trained, 
     more = ("--checkpoint_every", "1", "--iterations", str(6 * times))
     whole, out = trained if times == 1 else tmp_path / "whole", tmp_path / "killed"
     assert train(whole, *more).status == 0
-    draw = random.Random(0)
-    kills = 0
-    while kills < times:
-        saved = complete(out)
-        process = subprocess.Popen(**apart(out, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and complete(out) <= saved:  # while it starts
-            time.sleep(0.001)
-        time.sleep(draw.uniform(0, 0.5))
-        if process.poll() is not None:
-            break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
-    assert kills == times, f"it finished after {kills} kills"
+    kill(lambda: apart(out, *more), out, times=times, longest=0.5)
     done = train(out, *more)
     assert done.status == 0, done.err
     assert "resuming at step" in done.out

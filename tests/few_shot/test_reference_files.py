@@ -26,11 +26,6 @@ from sparseshape_jax.weights import torch_format
 from sparseshape_jax.weights.read import read_tree
 
 
-@pytest.fixture(autouse=True)
-def _quick(quick_compiles):
-    """Each of these programs runs once."""
-
-
 @pytest.fixture(scope="module")
 def folder(reference_data):
     return reference_data / "goldens/few-shot"

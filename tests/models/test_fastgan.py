@@ -34,11 +34,6 @@ ACTIVATIONS = {"init": "feat_4", "feat_8": "feat_8", "feat_16": "feat_16", "feat
 ACTIVATIONS |= {f"se_{side}": f"feat_{side}" for side in (64, 128, 256)}
 
 
-@pytest.fixture(autouse=True)
-def _quick(quick_compiles):
-    """Each of these programs runs once or twice."""
-
-
 @pytest.fixture(scope="module")
 def golden(reference_data):
     with np.load(reference_data / "goldens/few-shot/networks.npz") as file:

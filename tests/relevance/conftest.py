@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from flax import nnx
 from support.packages import require_package
 from support.small_vgg import SmallVGG, fill
@@ -19,11 +18,6 @@ TOP_K = {
 }
 """What `topk/` stands for in each golden."""
 _NETWORKS: dict[str, Network] = {}
-
-
-@pytest.fixture(autouse=True)
-def _compiled_programs(compiled_programs, quick_compiles):
-    pass
 
 
 def golden(reference_data: Path, name: str) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ SIZES = ((20, 30), (20, 30), (24, 16), (20, 30), (12, 12))
 
 
 @pytest.fixture
-def _toy(monkeypatch, compiled_programs):
+def _toy(monkeypatch):
     monkeypatch.setattr(job, "load_stylizer", lambda *_, **__: Toy())
 
 

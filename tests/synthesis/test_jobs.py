@@ -35,7 +35,7 @@ from sparseshape_jax.synthesis.targets import default_image, read_targets
 from sparseshape_jax.top_k.spec import TopK
 from sparseshape_jax.weights.assign import save_safetensors
 
-pytestmark = pytest.mark.usefixtures("packaged_vgg", "compiled_programs")
+pytestmark = pytest.mark.usefixtures("packaged_vgg")
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("brick", "lawn", "water")
@@ -97,7 +97,7 @@ def photos(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(photos, tmp_path_factory, packaged_vgg, compiled_programs) -> Path:
+def finished(photos, tmp_path_factory, packaged_vgg) -> Path:
     """The output of a run that nobody stopped: textures of the three images, in one batch."""
     out = tmp_path_factory.mktemp("finished") / "out"
     assert synthesize("texture", "--images", photos, *SMALL, "--steps", STEPS, "--out", out) == 0
@@ -153,7 +153,7 @@ def test_results(finished):
         assert min(row["losses"]) < 0.1 * row["losses"][0]
 
 
-def test_histograms_are_the_targets_if_asked_for(photos, tmp_path, packaged_vgg, compiled_programs):
+def test_histograms_are_the_targets_if_asked_for(photos, tmp_path, packaged_vgg):
     flags = (*SMALL, "--steps", 1, "--match_histogram", "true")
     assert synthesize("texture", "--images", photos, *flags, "--out", tmp_path) == 0
     for name in NAMES:

@@ -34,7 +34,7 @@ def runner(objective: Objective = TEXTURE, bounds: Any = "sigmoid", **options: A
 
 
 @pytest.fixture(scope="module")
-def one(compiled_programs) -> Runner:
+def one() -> Runner:
     """A runner for textures."""
     return runner()
 

@@ -18,8 +18,6 @@ from sparseshape_jax.synthesis.batch import Batch
 from sparseshape_jax.synthesis.cue_conflict import inspection, job
 from sparseshape_jax.weights.load import load
 
-pytestmark = pytest.mark.usefixtures("compiled_programs")
-
 STEPS = 6
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from support.commands import ROOT, files, results
 
-pytestmark = pytest.mark.usefixtures("compiled_programs")
-
 SCRIPT = """
 import os, signal, sys
 from dataclasses import replace
