@@ -108,5 +108,9 @@ def test_every_example_is_understood(words, job, monkeypatch):
 def test_exit_status_and_stderr(tmp_path):
     command = [sys.executable, str(ROOT / "evaluate.py"), "shape-bias", "--stimuli", "missing", "--out", "out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: there is no folder missing\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        "error: there is no folder missing; give one with images in it, at any depth\n",
+    )
     assert not (tmp_path / "out").exists()

@@ -21,6 +21,11 @@ from sparseshape_jax.data.images import Images, LabeledImages, refuse_others, se
 from sparseshape_jax.errors import InputError
 
 
+def _no_folder(path: Path, wanted: str) -> InputError:
+    state = f"{path} is not a folder" if path.exists() else f"there is no folder {path}"
+    return InputError(f"{state}; give one with {wanted}")
+
+
 def image_files(folder: Path) -> list[Path]:
     """All images below `folder`, sorted. File name endings may be in upper or lower case.
 
@@ -28,7 +33,7 @@ def image_files(folder: Path) -> list[Path]:
         InputError: the folder is missing or has no images.
     """
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}" if not folder.exists() else f"{folder} is not a folder")
+        raise _no_folder(folder, "images in it, at any depth")
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = (name for name in folders if not name.startswith("."))
@@ -117,7 +122,7 @@ class ClassFolder(Folder, LabeledImages):
         only_these: bool = False,
     ) -> None:
         if not root.is_dir():
-            raise InputError(f"there is no folder {root}" if not root.exists() else f"{root} is not a folder")
+            raise _no_folder(root, "images in <class>/ folders")
         there = _visible_folders(root)
         if loose := next((path for path in sorted(root.iterdir()) if is_image(path) and path.is_file()), None):
             raise InputError(f"{loose} is not in a class folder; move it to {root}/<class>/, or remove it")
@@ -191,6 +196,6 @@ def split_folder(source: Path, split: str) -> Path:
     if root.is_dir():
         return root
     if not source.is_dir():
-        raise InputError(f"there is no folder {source}")
+        raise _no_folder(source, f"images in {split}/<class>/ folders")
     there = ", ".join(_visible_folders(source)) or "none"
     raise InputError(f"{source} has no folder {split!r} (its folders: {there}); images belong in {root}/<class>/")

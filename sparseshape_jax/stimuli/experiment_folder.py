@@ -66,7 +66,7 @@ def sets_in(folder: Path) -> tuple[str, ...]:
         InputError: the folder is missing, or there are no folders in it.
     """
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}")
+        raise InputError(f"there is no folder {folder}; give one with a folder for each set")
     others = (FIGURES,) if (folder / RESULTS).is_file() else ()
     folders = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     names = sorted(set(folders) - set(others))

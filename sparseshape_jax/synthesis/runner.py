@@ -70,8 +70,8 @@ class Runner:
     ) -> None:
         network.check_names(objective.activations)
         self.preprocessing, self.parameterization = preprocessing, parameterization
-        graphdef, self._state = nnx.split(network)
-        constants = self._state
+        graphdef, constants = nnx.split(network)
+        self._state = parallel.place_shared(constants)
 
         # Functions of local names, not methods: JAX's caches then do not keep this object alive, nor it itself.
         def targets(state: Any, sources: dict[str, Array], keep: Array) -> list[Array]:
@@ -88,7 +88,9 @@ class Runner:
             return loss
 
         value_and_grad = per_image_value_and_grad(losses)
-        self._targets, self._losses, self._value_and_grad = jax.jit(targets), jax.jit(losses), jax.jit(value_and_grad)
+        # Each device has as many images as in `run`: in a larger batch, targets would be rounded otherwise.
+        self._targets, self._losses = parallel.map_batch(targets, shared=(0,)), parallel.map_batch(losses)
+        self._value_and_grad = jax.jit(value_and_grad)
         self.minimizer = Minimizer(
             value_and_grad,
             optimizer,

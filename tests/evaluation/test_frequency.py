@@ -370,6 +370,7 @@ def test_bad_images_are_skipped_and_listed(measure, tmp_path, photos, undrawn):
     assert results(tmp_path / "out")["skipped"] == [str(photos / "cat" / "1.png")]
 
 
+@pytest.mark.slow
 def test_a_model_of_the_users_own(evaluate, tmp_path, undrawn):
     (tmp_path / "my_model.py").write_text(OWN)
     photos = draw_photos(tmp_path / "net", ("0_tench", "1_goldfish", "2_shark"), size=(224, 224))

@@ -170,6 +170,7 @@ def test_config_repeats_a_run(measure, evaluate, tmp_path, undrawn):
     assert set((tmp_path / "out" / "pictures.csv").read_text().splitlines()) < set(lines)
 
 
+@pytest.mark.slow
 def test_beside_compares_with_an_earlier_run(measure, tmp_path, undrawn):
     save_run(tmp_path / "other", CLASSES, seed=5)
     measure("earlier", "--fractions", "[0.3]", weights="other")

@@ -219,6 +219,7 @@ def test_published_sets_that_cannot_be_downloaded_are_named(data, tmp_path, monk
         run(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["edge", "silhouette"])
 def test_real_stimuli(reference_data, tmp_path, name):
     require_package("ndf")

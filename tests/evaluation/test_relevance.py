@@ -101,6 +101,7 @@ def test_explains_the_class_that_is_asked_for(explain, tmp_path, undrawn):
         assert np.array_equal(np.load(tmp_path / "true" / name), np.load(tmp_path / "first" / name))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_gives_the_same_files(explain, tmp_path, undrawn, monkeypatch):
     assert explain("whole", "--fractions", "[1.0,0.3]").status == 0
     write, calls = job._write_map, []
@@ -183,6 +184,7 @@ def test_other_kinds_of_images_give_what_rgb_gives(explain, photos, tmp_path, un
     assert rows(tmp_path / "rgb") == rows(tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_beside_compares_with_an_earlier_run(explain, tmp_path, undrawn):
     explain("earlier", "--fractions", "[0.3]")
     assert explain("out", "--fractions", "[1.0]", "--beside", tmp_path / "earlier").status == 0

@@ -152,6 +152,7 @@ def test_a_stopped_run_resumes(evaluate, stimuli, weights, tmp_path, monkeypatch
     assert rows(out) == rows(uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_stopped_change_of_settings_leaves_nothing_to_confuse(
     evaluate, stimuli, weights, tmp_path, monkeypatch, shown
 ):

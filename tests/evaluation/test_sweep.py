@@ -222,6 +222,7 @@ def test_a_stopped_run_resumes(finished, place, tmp_path, monkeypatch, measured)
     assert all(row == known[row["fingerprint"]] for row in rows(tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_a_training_run_is_swept_by_its_own_classes(tmp_path, place, capsys, measured):
     options = {"num_classes": 3}
     metadata = {
@@ -292,6 +293,7 @@ def test_bad_input_is_one_line(evaluate, place, tmp_path, monkeypatch, flags, me
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_several_trained_top_k_elsewhere(evaluate, place, tmp_path, small_network):
     """Of two that differ, neither is for a place where none was trained."""
     trained = (TopK(0.2, keep="rest", after=("conv1",)), TopK(0.1, scope="channel", after=("relu1",)))

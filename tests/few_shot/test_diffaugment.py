@@ -50,11 +50,19 @@ def test_ranges_are_the_references(golden, size):
 
 
 def test_draws_fill_their_ranges():
-    draws = diffaugment.draw(jax.random.key(0), 4096, 16, jnp.float32)
+    draws = diffaugment.draws(jax.random.uniform(jax.random.key(0), (4096, diffaugment.DRAWN)), 16)
     assert 0 <= draws.uniform.min() < 0.01
     assert 0.99 < draws.uniform.max() < 1
     assert (draws.shifts.min(), draws.shifts.max()) == (-2, 2)
     assert (draws.cuts.min(), draws.cuts.max()) == (0, diffaugment.cut_offsets(16) - 1)
+
+
+@pytest.mark.parametrize("size", [16, 17, 64, 1024])
+def test_draws_end_within_their_ranges(size):
+    last = np.full((1, diffaugment.DRAWN), np.nextafter(np.float32(1), np.float32(0)))
+    draws, shift = diffaugment.draws(jnp.asarray(last), size), diffaugment.largest_shift(size)
+    np.testing.assert_array_equal(draws.shifts, [[shift, shift]])
+    np.testing.assert_array_equal(draws.cuts, np.full((1, 2), diffaugment.cut_offsets(size) - 1))
 
 
 @settings(deadline=None, max_examples=20)  # the first compiles
@@ -72,7 +80,7 @@ def test_a_translation_moves_pixels(seed):
 
 def test_no_policy_leaves_images_as_they_are():
     x = jnp.ones((2, 8, 8, 3))
-    assert augment(x, diffaugment.draw(jax.random.key(0), 2, 8, x.dtype), ()) is x
+    assert augment(x, diffaugment.draws(jnp.zeros((2, diffaugment.DRAWN)), 8), ()) is x
 
 
 @pytest.mark.parametrize("policy", [("blur",), ("color", "color")])

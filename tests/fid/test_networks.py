@@ -37,6 +37,7 @@ def weights_file(tmp_path_factory, recipe_arrays):
     return path
 
 
+@pytest.mark.slow
 def test_inceptions_features_from_its_file(weights_file, golden, monkeypatch):
     digest = sha256(weights_file)
     monkeypatch.setitem(CATALOG, "inception_fid", replace(CATALOG["inception_fid"], sha256=digest[:8]))

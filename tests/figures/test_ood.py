@@ -50,6 +50,7 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for one in figure.legends for text in one.get_texts()]
 
 
+@pytest.mark.slow
 def test_figures_of_the_published_records(tmp_path: Path, reference_data: Path) -> None:
     sets = list(PUBLISHED_SETS.values())
     measured = measure_sets(published_records(reference_data, tmp_path / "records"), sets)

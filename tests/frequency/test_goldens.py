@@ -126,7 +126,7 @@ def test_adcs_of_the_reference_run(large):
     np.testing.assert_array_equal(found[safe] - 1, large["adcs.reference"][safe])
 
 
-@pytest.mark.parametrize("patch", [28, 32, 56])
+@pytest.mark.parametrize("patch", [28, *(pytest.param(patch, marks=pytest.mark.slow) for patch in (32, 56))])
 def test_blocks_of_the_reference_run(large, patch):
     groups = frequency.groups(224, patch, "reference")
     summed = reference_loss(losses_record(large, measured(large, groups)[0], groups), 10)
@@ -151,7 +151,7 @@ def test_exact_groups_at_224_pixels(large, patch):
     np.testing.assert_allclose(whole, large["base.image_loss"], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("patch", [28, 32, 56])
+@pytest.mark.parametrize("patch", [28, *(pytest.param(patch, marks=pytest.mark.slow) for patch in (32, 56))])
 def test_rates_of_the_reference_run(large, patch):
     stored = np.stack([large[f"reference.p{patch}.top{top}.blocks"] for top in TOPS])
     masks = np.kron(stored, np.ones((patch, patch), np.uint8)).reshape(-1, 224, 224)

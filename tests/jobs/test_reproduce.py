@@ -103,7 +103,7 @@ def test_sections_come_after_those_that_they_need(preset):
         names.add(section.name)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ["cpu", pytest.param("accelerator", marks=pytest.mark.slow)])
 def test_every_section_is_understood_by_its_job(preset, everything, monkeypatch):
     received: list = []
     for one in plan(ReproduceConfig(preset=preset, **everything)):
@@ -232,6 +232,7 @@ run(ReproduceConfig(out=sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
 def test_a_stopped_run_leaves_no_process_and_resumes(tmp_path, sent):

@@ -62,6 +62,7 @@ def check_state(program, golden, prefix, size, double):
         close(arrays[name], array, size, double, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("double", PRECISIONS)
 @pytest.mark.parametrize("size", SIZES)
 def test_generator_in_train_mode_and_its_state(golden, parameters, size, double):
@@ -111,6 +112,7 @@ LAST = "top4-64-128-256_25-50-5-1"
 CASES = [(variant, mode) for variant in VARIANTS for mode in ("eval", "train") if (variant, mode) != (LAST, "eval")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "mode"),
     [pytest.param(*case, marks=() if case == ("top16-32_10-5", "train") else SLOW) for case in CASES],
@@ -142,6 +144,7 @@ def test_top_k_and_gradients(golden, parameters, variant, mode):
     close([np.linalg.norm(array) for array in gradients.values()], expected["grad_norms"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("double", PRECISIONS)
 @pytest.mark.parametrize("size", SIZES)
 def test_discriminator_in_train_mode_and_its_state(golden, parameters, size, double):

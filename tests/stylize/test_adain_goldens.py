@@ -136,6 +136,7 @@ def test_the_reference_networks(golden, reference_files):
     close(stylizer(content, style, alpha=0.5), golden["net.image.alpha0.5"][:, :20, :28], 1e-3)
 
 
+@pytest.mark.slow
 def test_training_the_reference_networks(golden, reference_files):
     encoder, decoder = read_reference(*reference_files)
     content, style = jnp.asarray(golden["train.content"]), jnp.asarray(golden["train.style"])

@@ -214,6 +214,7 @@ def test_results_of_other_settings_stay(copied, monkeypatch):
     assert list(summary(copied)) == top + rest
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_images_that_are_there_in_the_order_of_the_tasks(photos, tmp_path):
     arguments = ("texture", "--images", photos, *SMALL, *KEEP_ALL, "--steps", 2, "--out", tmp_path, "--seeds")
     other, own = ([f"{name}_texture_all-0.2_seed{seed}.png" for name in NAMES] for seed in (1, 0))
@@ -281,6 +282,7 @@ def test_a_stopped_run_resumes(finished, photos, tmp_path, monkeypatch, capsys):
     assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_its_second_octave_resumes(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "SAVED_EVERY", 5)
     size = (*SMALL, *KEEP_ALL, "--size", 64, "--octaves", 2)
@@ -298,6 +300,7 @@ def test_a_run_stopped_in_its_second_octave_resumes(photos, tmp_path, monkeypatc
     assert_same_results(tmp_path / "out", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_states_of_other_runs_stay(photos, tmp_path, monkeypatch):
     """A run neither resumes nor deletes the state of another one with the same output folder."""
     arguments = ("texture", "--images", photos, *SMALL, *KEEP_ALL, "--steps", STEPS, "--out", tmp_path)
@@ -333,6 +336,7 @@ main("", JOBS, sys.argv[1:])
 """The script in a process that cannot finish before it is killed."""
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes(photos, tmp_path):
     arguments = ("texture", "--images", photos, *SMALL, "--steps", 100, "--out")
     assert synthesize(*arguments, tmp_path / "whole") == 0
@@ -359,6 +363,7 @@ def test_what_a_process_killed_while_saving_left_is_deleted(photos, tmp_path, mo
     assert list(tmp_path.glob(".*")) == []
 
 
+@pytest.mark.slow
 def test_snapshots(finished, photos, tmp_path):
     arguments = ("texture", "--images", photos, *SMALL, "--snapshots", 10, "--out", tmp_path, "--steps")
     assert synthesize(*arguments, STEPS) == 0
@@ -403,6 +408,7 @@ def test_together_is_as_one_by_one(photos, tmp_path, flags, tolerance):
     assert_close_results(tmp_path / "1", tmp_path / "3", tolerance)
 
 
+@pytest.mark.slow
 def test_four_devices_are_as_one(photos, tmp_path):
     """Six images, two for each device: two of the eight places are filled up."""
     arguments = (*RECONSTRUCT, *KEEP_ALL, "--images", photos, "--seeds", "[0,1]")

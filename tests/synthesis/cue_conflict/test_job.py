@@ -71,6 +71,7 @@ def test_batch_size_changes_nothing(synthesize, whole, tmp_path):
     assert tree(tmp_path / "out") == tree(whole)
 
 
+@pytest.mark.slow
 def test_shards_together_are_the_set(synthesize, whole, tmp_path):
     out = tmp_path / "out"
     for shard in ("1/2", "2/2"):
@@ -84,6 +85,7 @@ def test_shards_together_are_the_set(synthesize, whole, tmp_path):
     assert collected == tree(whole)
 
 
+@pytest.mark.slow
 def test_starts_scales_and_statistics(synthesize, tmp_path):
     one = ("--pairs", 1)
     made = {}

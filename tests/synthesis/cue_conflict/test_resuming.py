@@ -52,6 +52,7 @@ def tree(out: Path) -> dict[str, bytes]:
     return {name: (out / name).read_bytes() for name in files(out) if not name.endswith(left_out)}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL on this system")
 def test_killed_runs_resume(common_flags, whole, tmp_path):
     out = tmp_path / "out"
@@ -64,6 +65,7 @@ def test_killed_runs_resume(common_flags, whole, tmp_path):
     assert rows[0] == rows[1]
 
 
+@pytest.mark.slow
 def test_four_devices_make_the_same_set(common_flags, tmp_path):
     """XLA splits sums among its threads: as many as there are cores (NPROC), and at least one for each device."""
 
