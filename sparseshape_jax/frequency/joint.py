@@ -128,3 +128,14 @@ def best(loss: Float[np.ndarray, "c b"]) -> Int[np.ndarray, "c best"]:
     if loss.shape[1] < BEST:
         raise InputError(f"there are {loss.shape[1]} candidates; it takes at least {BEST}, because {BEST} go on")
     return np.argsort(loss, axis=1, kind="stable")[:, :BEST]
+
+
+def chance_iou(masks: Bool[np.ndarray, "b s s"]) -> float:
+    """The mean intersection over union of every two different masks; NaN of empty ones is left out."""
+    flat = masks.reshape(len(masks), -1).astype(np.float32)
+    both = flat @ flat.T  # counts below 2^24, so exact
+    kept = flat.sum(axis=1)
+    one, other = np.triu_indices(len(masks), 1)
+    union = kept[one] + kept[other] - both[one, other]
+    known = union > 0
+    return float((both[one, other][known] / union[known]).mean(dtype=np.float64)) if known.any() else float("nan")

@@ -131,7 +131,7 @@ def _rows(
     maps: Maps,
 ) -> list[Row]:
     rho = radius(masks.shape[-1])
-    chance = chance_iou(masks)
+    chance = joint.chance_iou(masks)
     rows = []
     for label, name in enumerate(found.images.classes):
         mask = maps.masks[label, 0] > 0
@@ -154,17 +154,6 @@ def _rows(
         }
         rows.append(plain_row(row | found.entries()))
     return rows
-
-
-def chance_iou(masks: Bool[np.ndarray, "b s s"]) -> float:
-    """The mean intersection over union of every two different masks; NaN of empty ones is left out."""
-    flat = masks.reshape(len(masks), -1).astype(np.float32)
-    both = flat @ flat.T  # counts below 2^24, so exact
-    kept = flat.sum(axis=1)
-    one, other = np.triu_indices(len(masks), 1)
-    union = kept[one] + kept[other] - both[one, other]
-    known = union > 0
-    return float((both[one, other][known] / union[known]).mean(dtype=np.float64)) if known.any() else float("nan")
 
 
 def _print(rows: list[Row], images: ClassImages, config: DfmConfig) -> None:
