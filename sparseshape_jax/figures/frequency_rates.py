@@ -41,7 +41,7 @@ def draw_test(
             found = {row["class"]: row for row in rows if row["share"] == share}
             for axes, rate in zip(line, RATES, strict=True):
                 _rates(axes, [found[name] for name in drawn], rate)
-            line[0].set_ylabel(f"{label} kept", fontsize=9)
+            line[0].set_ylabel(label, fontsize=9)
             top = max(axes.get_ylim()[1] for axes in grid[:, 1])
         for line in grid:
             line[0].set_ylim(0, 1.03)

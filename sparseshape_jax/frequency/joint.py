@@ -5,7 +5,7 @@ CVPR 2025, and its code (HFSS). A stage divides the shifted spectrum into cells,
 of them, and intersects each with one of the best candidates of the stage before. We depart from the code in that
 
 - a frequency is paired with its negative, where the code mirrors row i to row S - 1 - i, which is off by one, so that
-  a quarter of the frequencies or more lack their partner at fine stages;
+  where cells have 2×2 frequencies or one, 24 or 32 % of a draw differ from their partner;
 - every candidate has a parent of its own, where the code's come in threes with one parent;
 - where cells are single frequencies, which cannot be shifted, there are as many candidates as elsewhere, not a third;
 - the caller's generator draws everything.

@@ -618,7 +618,9 @@ raise SystemExit(main("", evaluate.JOBS, sys.argv[1:]))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [("--patch", "1"), ("--method", "joint", "--candidates", "40")])
+@pytest.mark.parametrize(
+    "arguments", [("--patch", "1"), ("--method", "joint", "--candidates", "40")], ids=["removal", "joint"]
+)
 def test_killed_at_any_moment(tmp_path, small_network, arguments):
     """The same bytes as an undisturbed run."""
     photos = draw_photos(tmp_path / "photos")

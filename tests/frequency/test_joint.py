@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -174,3 +175,31 @@ def test_overlap_of_candidates():
     pairs = [frequency.intersection_over_union(masks[a], masks[b]) for a in range(6) for b in range(a)]
     assert joint.chance_iou(masks) == pytest.approx(np.mean(pairs))
     assert np.isnan(joint.chance_iou(np.zeros((2, 4, 4), bool)))
+
+
+def test_a_planted_frequency_is_kept_and_those_of_other_classes_are_not():
+    """The network sees the amplitude of one frequency per class, and every image has all of them."""
+    size, each = 16, 2
+    planted = [(0, 3), (2, -2), (5, 1), (-4, 6)]
+    waves = []
+    for row, column in planted:
+        phase = 2 * np.pi * np.add.outer(row * np.arange(size), column * np.arange(size)) / size
+        waves.append((np.cos(phase).astype(np.float32), np.sin(phase).astype(np.float32)))
+    noise = np.random.default_rng(0).normal(size=(len(planted) * each, size, size, 3)).astype(np.float32)
+    images = noise / 5 + sum(cosine for cosine, _ in waves)[..., None]
+    labels = np.repeat(np.arange(len(planted)), each)
+
+    def network(inputs):
+        parts = [[jnp.einsum("nijc,ij->n", inputs, wave) for wave in pair] for pair in waves]
+        return jnp.stack([jnp.hypot(*pair) for pair in parts], axis=1) / 100
+
+    before = None
+    for number, cells in enumerate(joint.stages(size)):
+        masks = joint.candidates(size, cells, 120, np.random.default_rng([0, number]), before)
+        lists = [np.arange(len(masks))] * len(images)
+        filtered = Filtered(network, masks, batch_size=120)
+        loss = np.stack(show(filtered, lambda start, stop: images[start:stop], labels, lists, result="loss"))
+        before = masks, joint.best(loss.reshape(len(planted), each, -1).mean(axis=1))
+    masks, chosen = before
+    kept = [[masks[own[0]][size // 2 + row, size // 2 + column] for row, column in planted] for own in chosen]
+    np.testing.assert_array_equal(kept, np.eye(len(planted), dtype=bool))

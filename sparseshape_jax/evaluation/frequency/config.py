@@ -90,8 +90,7 @@ class FilteredConfig(NetworkConfig, ImagesConfig):
 
 @dataclass(frozen=True)
 class DfmConfig(FilteredConfig):
-    """Find the dominant frequencies of each class: those whose removal raises its loss most, or those that it does best
-    on alone (DFM)."""
+    """Find the dominant frequencies (DFM) of each class: without which it does worst, or on which alone it does best."""
 
     method: Literal["removal", "joint"] = "removal"
     """removal takes away one group of frequencies at a time. joint keeps many at once: random masks in stages, ever
