@@ -90,7 +90,7 @@ class FilteredConfig(NetworkConfig, ImagesConfig):
 
 @dataclass(frozen=True)
 class DfmConfig(FilteredConfig):
-    """Find the dominant frequencies (DFM) of each class: without which it does worst, or on which alone it does best."""
+    """Find dominant frequencies of each class (DFM): without which it does worst, or on which alone it does best."""
 
     method: Literal["removal", "joint"] = "removal"
     """removal takes away one group of frequencies at a time. joint keeps many at once: random masks in stages, ever
