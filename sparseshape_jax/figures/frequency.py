@@ -35,6 +35,8 @@ class MapsLike(Protocol):
     def shares(self) -> Any: ...
     @property
     def classes(self) -> Any: ...
+    @property
+    def method(self) -> str: ...
 
 
 def frame(axes: Axes, size: int) -> None:
@@ -59,9 +61,9 @@ def short(name: str, length: int = 14) -> str:
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
-def percent(share: float) -> str:
-    """How figures call the masks of a share."""
-    return f"top {100 * share:.3g} %"
+def mask_labels(shares: Sequence[float], method: str) -> list[str]:
+    """What figures call the masks of each share that a method of dfm has found."""
+    return ["joint" if method == "joint" else f"top {100 * share:.3g} %" for share in shares]
 
 
 def draw_adcs(folder: Path, maps: Int[np.ndarray, "c s s"], classes: Sequence[str]) -> list[Path]:
@@ -113,18 +115,20 @@ def draw_dfm(
     """
     with rc_context(STYLE):
         figures = {
-            "masks": _masks(maps),
+            "masks": draw_masks(maps),
             "losses": _losses(maps),
-            "filtered": sheet(maps.shares, maps.classes, whole, filtered),
+            "filtered": sheet(mask_labels(maps.shares, maps.method), maps.classes, whole, filtered),
         }
         return [path for name, figure in figures.items() for path in save(figure, folder / name)]
 
 
-def _masks(maps: MapsLike) -> Figure:
+def draw_masks(maps: MapsLike) -> Figure:
+    """Every class's masks: classes from left to right."""
     count = min(len(maps.classes), CLASSES)
     shares = len(maps.shares)
     figure = Figure(figsize=(1.25 * count + 0.7, 1.3 * shares + 0.5), layout="constrained")
     grid = figure.subplots(shares, count, squeeze=False)
+    labels = mask_labels(maps.shares, maps.method)
     colors = ListedColormap(["#F4F4F4", HUES[0]])
     for row in range(shares):
         for column in range(count):
@@ -133,7 +137,7 @@ def _masks(maps: MapsLike) -> Figure:
             axes.imshow(mask, cmap=colors, vmin=0, vmax=1, interpolation="none")
             bare(axes)
             axes.set_xlabel(f"kept {mask.mean():.1%}", fontsize=6.5, labelpad=1)
-        grid[row, 0].set_ylabel(percent(maps.shares[row]), fontsize=9)
+        grid[row, 0].set_ylabel(labels[row], fontsize=9)
     for column in range(count):
         grid[0, column].set_title(short(str(maps.classes[column]), 12), fontsize=8)
     figure.suptitle("dominant frequencies (blue); frequency 0 in the middle", fontsize=9)
@@ -201,13 +205,13 @@ def _profiles(rises: Float[np.ndarray, "c s s"]) -> tuple[np.ndarray, np.ndarray
 
 
 def sheet(
-    shares: Sequence[float],
+    labels: Sequence[str],
     classes: Sequence[str],
     whole: Sequence[UInt8[np.ndarray, "s s 3"]],
     filtered: Sequence[Sequence[UInt8[np.ndarray, "s s 3"]]],
 ) -> Figure:
-    """An image of each class, whole and with each of its masks: classes from left to right."""
-    count, lines = len(whole), 1 + len(shares)
+    """An image of each class, whole and with each of its masks, which have labels: classes from left to right."""
+    count, lines = len(whole), 1 + len(labels)
     figure = Figure(figsize=(1.25 * count + 0.7, 1.25 * lines + 0.4), layout="constrained")
     grid = figure.subplots(lines, count, squeeze=False)
     for column in range(count):
@@ -215,7 +219,7 @@ def sheet(
             grid[row, column].imshow(image, interpolation="none")
             bare(grid[row, column])
         grid[0, column].set_title(short(str(classes[column]), 12), fontsize=8)
-    for row, label in enumerate(("whole", *(percent(share) for share in shares))):
+    for row, label in enumerate(("whole", *labels)):
         grid[row, 0].set_ylabel(label, fontsize=9)
     return figure
 

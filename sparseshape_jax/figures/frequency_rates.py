@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparseshape_jax.figures.frequency import CLASSES, annotate, percent, sheet, short
+from sparseshape_jax.figures.frequency import CLASSES, annotate, sheet, short
 from sparseshape_jax.figures.save import save
 from sparseshape_jax.figures.style import HUES, STYLE
 
@@ -18,7 +18,9 @@ Rows = Sequence[Mapping[str, Any]]
 RATES = {"tpr": "true positives", "fpr": "false positives"}
 
 
-def draw_test(folder: Path, rows: Rows, classes: Sequence[str], shares: Sequence[float]) -> list[Path]:
+def draw_test(
+    folder: Path, rows: Rows, classes: Sequence[str], shares: Sequence[float], labels: Sequence[str]
+) -> list[Path]:
     """The rates of every class: whole images, the class's mask, and the range of random masks of the same radii.
 
     Args:
@@ -26,6 +28,7 @@ def draw_test(folder: Path, rows: Rows, classes: Sequence[str], shares: Sequence
         rows: those of the results, one for each class and share.
         classes: in order.
         shares: in order; each is a row of panels.
+        labels: what the masks of each share are called.
 
     Raises:
         InputError: `folder` cannot be written to.
@@ -34,11 +37,11 @@ def draw_test(folder: Path, rows: Rows, classes: Sequence[str], shares: Sequence
     with rc_context(STYLE):
         figure = Figure(figsize=(1.6 + 0.95 * len(drawn), 1.9 * len(shares) + 1.0), layout="constrained")
         grid = figure.subplots(len(shares), 2, squeeze=False, sharex=True)
-        for line, share in zip(grid, shares, strict=True):
+        for line, share, label in zip(grid, shares, labels, strict=True):
             found = {row["class"]: row for row in rows if row["share"] == share}
             for axes, rate in zip(line, RATES, strict=True):
                 _rates(axes, [found[name] for name in drawn], rate)
-            line[0].set_ylabel(f"{percent(share)} kept", fontsize=9)
+            line[0].set_ylabel(label, fontsize=9)
             top = max(axes.get_ylim()[1] for axes in grid[:, 1])
         for line in grid:
             line[0].set_ylim(0, 1.03)
@@ -80,18 +83,18 @@ def _values(rows: Rows, key: str) -> Float[np.ndarray, " n"]:
 
 def draw_sheet(
     folder: Path,
-    shares: Sequence[float],
+    labels: Sequence[str],
     classes: Sequence[str],
     whole: Sequence[UInt8[np.ndarray, "s s 3"]],
     filtered: Sequence[Sequence[UInt8[np.ndarray, "s s 3"]]],
 ) -> list[Path]:
-    """An image of each class, whole and with each of the class's masks.
+    """An image of each class, whole and with each of the class's masks, which have labels.
 
     Raises:
         InputError: `folder` cannot be written to.
     """
     with rc_context(STYLE):
-        return save(sheet(shares, classes, whole, filtered), folder / "filtered")
+        return save(sheet(labels, classes, whole, filtered), folder / "filtered")
 
 
 def draw_compare(folder: Path, rows: Rows, pairs: Rows, runs: Sequence[str], shares: Sequence[float]) -> list[Path]:
@@ -178,7 +181,7 @@ def _matrices(pairs: Rows, runs: Sequence[str], shares: Sequence[float]) -> Figu
                     matrix[first, second] = matrix[second, first] = _mean(own, share, "iou")
         drawn = axes.imshow(matrix, cmap="viridis", vmin=0, vmax=1)
         annotate(axes, matrix, lambda value: "white" if value < 0.6 else "black")
-        axes.set_title(percent(share), fontsize=9)
+        axes.set_title(f"share {100 * share:.3g} %", fontsize=9)
         axes.set_xticks(range(len(runs)), [short(n) for n in runs], rotation=45, ha="right", fontsize=7)
         axes.set_yticks(range(len(runs)), [short(n) for n in runs] if axes is grid[0] else [], fontsize=7)
     bar = figure.colorbar(drawn, ax=list(grid), shrink=0.8)

@@ -105,7 +105,10 @@ TABLES: Mapping[str, Table] = {
         ("fake", "real", "distance", "protocol", "value", "sd", "mean", "mean_sd", "n_fake", "n_real", "size")
     ),
     "evaluate frequency dfm": Table(
-        ("class", "share", "n", "kept_share", "mean_radius", "largest_increase", "half_iou", "half_rank_correlation")
+        (
+            *("class", "share", "n", "kept_share", "mean_radius", "largest_increase", "baseline_loss", "joint_loss"),
+            *("half_iou", "half_rank_correlation", "chance_iou"),
+        )
     ),
     "evaluate frequency test": Table(
         ("class", "share", "n", "kept_share", "tpr", "control_tpr", "fpr", "control_fpr", "tpr_unfiltered", "chosen_on")

@@ -21,7 +21,9 @@ from sparseshape_jax import TopK, frequency
 from sparseshape_jax.evaluation.frequency import dfm as dfm_job
 from sparseshape_jax.evaluation.frequency import network as network_module
 from sparseshape_jax.figures import frequency as figures
-from sparseshape_jax.figures import frequency_rates
+from sparseshape_jax.figures import frequency_joint, frequency_rates
+from sparseshape_jax.frequency import joint
+from sparseshape_jax.frequency import losses as losses_module
 from sparseshape_jax.frequency.filtered import cross_entropy
 from sparseshape_jax.weights.load import load
 
@@ -66,6 +68,7 @@ def photos(tmp_path):
 def undrawn(monkeypatch):
     for module, name in (
         (figures, "draw_dfm"),
+        (frequency_joint, "draw_joint"),
         (figures, "draw_bands"),
         (figures, "draw_adcs"),
         (frequency_rates, "draw_test"),
@@ -166,6 +169,7 @@ def test_a_finished_run_is_drawn_again_without_the_network(measure, tmp_path, mo
         (("--patch", 4), {"weights": "other"}, "network"),
         (("--patch", 4, "--fraction", 0.5, "--topk.after", "relu1"), {}, "network"),
         (("--patch", 4, "--screen", 0.5), {}, "screen, seed"),
+        (("--method", "joint"), {}, "method, candidates, seed, patch, symmetry"),
     ],
 )
 def test_a_folder_holds_results_of_one_kind(measure, tmp_path, undrawn, arguments, options, what):
@@ -282,7 +286,11 @@ def test_masks_of_another_network_and_of_a_pickle(measure, tmp_path, undrawn):
     assert measure("dfm", "dfm", "--patch", 2, "--top", 0.2).status == 0
     found = measure("test", "transfer", "--masks", tmp_path / "dfm", weights="other")
     assert found.status == 0, found.err
-    masks = arrays(tmp_path / "dfm" / "maps.npz")["masks"][:, 0]
+    maps = arrays(tmp_path / "dfm" / "maps.npz")
+    np.savez(tmp_path / "dfm" / "maps.npz", **{name: maps[name] for name in maps if name != "method"})  # of before
+    found = measure("test", "transfer", "--masks", tmp_path / "dfm", weights="other")
+    assert found.status == 0, found.err
+    masks = maps["masks"][:, 0]
     path = tmp_path / "DFM.pkl"
     path.write_bytes(pickle.dumps({label: mask.astype(np.float32) for label, mask in enumerate(masks)}))
     found = measure("test", "pickle", "--masks", path, weights="other")
@@ -290,6 +298,111 @@ def test_masks_of_another_network_and_of_a_pickle(measure, tmp_path, undrawn):
     assert "not known on which images" in found.out
     both = [[(row["tpr"], row["fpr"]) for row in rows(tmp_path / name)] for name in ("transfer", "pickle")]
     assert both[0] == both[1]
+
+
+JOINT = ("--method", "joint", "--candidates", 12, "--seed", 3)
+CELLS = (4, 8, 16)
+"""Of the stages at 16 pixels."""
+
+
+def test_joint_masks(measure, photos, tmp_path):
+    found = measure("dfm", "out", *JOINT)
+    assert found.status == 0, found.err
+    assert "stage 3 of 3, 16×16 cells: candidates keep" in found.out
+    out = tmp_path / "out"
+    images, labels = inputs(tmp_path, photos), jnp.repeat(jnp.arange(3), EACH)
+    network = loaded(tmp_path).network
+    losses, maps = arrays(out / "losses.npz"), arrays(out / "maps.npz")
+    assert losses["loss"].shape == (3, 3 * EACH, 12)
+    np.testing.assert_allclose(losses["baseline"], cross_entropy(network(jnp.asarray(images)), labels), atol=1e-5)
+    before = None
+    for stage, cells in enumerate(CELLS):
+        masks = joint.candidates(SIDE, cells, 12, np.random.default_rng([3, stage]), before)
+        for number in (0, 5, 11):
+            expected = cross_entropy(network(frequency.keep(images, masks[number])), labels)
+            np.testing.assert_allclose(losses["loss"][stage][:, number], expected, atol=1e-5)
+        means = losses["loss"][stage].reshape(3, EACH, 12).mean(axis=1, dtype=float)
+        before = masks, joint.best(means)
+    best = masks[means.argmin(axis=1)]
+    np.testing.assert_array_equal(maps["masks"][:, 0], best)
+    np.testing.assert_allclose(maps["often"], [masks[own].mean(axis=0) for own in before[1]])
+    assert np.isnan(maps["loss"]).all()
+    assert maps["method"] == "joint"
+    own = rows(out)
+    assert [row["class"] for row in own] == list(CLASSES)
+    for row, mask, loss in zip(own, best, means, strict=True):
+        assert row["share"] == maps["shares"][0] == joint.expected_share(3) == 0.42
+        assert (row["kept"], row["joint_loss"], row["method"]) == (mask.sum(), loss.min(), "joint")
+        assert (row["stages"], row["candidates"]) == (3, 12)
+        assert 0 <= row["half_iou"] <= 1
+        assert row["chance_iou"] == pytest.approx(joint.chance_iou(masks))
+    drawn = {"masks.png", "often.png", "stages.pdf", "filtered.png"}
+    assert drawn <= {path.name for path in (out / "figures").iterdir()}
+    assert not list(out.glob(".state*"))
+
+
+def test_joint_masks_are_tested_and_compared(measure, compare, photos, tmp_path, undrawn):
+    assert measure("dfm", "both/dfm", *JOINT).status == 0
+    found = measure("test", "both/test", "--masks", tmp_path / "both" / "dfm", "--controls", 2)
+    assert found.status == 0, found.err
+    network, images = loaded(tmp_path).network, inputs(tmp_path, photos)
+    masks = arrays(tmp_path / "both" / "dfm" / "maps.npz")["masks"][:, 0]
+    for label, row in enumerate(rows(tmp_path / "both" / "test")):
+        right = np.asarray(network(frequency.keep(images, masks[label]))).argmax(axis=1) == label
+        assert row["tpr"] == right[label * EACH : label * EACH + EACH].mean()
+        assert row["control_tpr"] is not None
+    assert measure("dfm", "other", *JOINT, weights="other").status == 0
+    compared = compare("compared", "--runs", tmp_path / "both", tmp_path / "other")
+    assert compared.status == 0, compared.err
+    assert all(pair["rank_correlation"] == "" and pair["iou"] for pair in table(tmp_path / "compared" / "pairs.csv"))
+
+
+def test_a_search_for_joint_masks_resumes(measure, tmp_path, monkeypatch, undrawn):
+    """Stopped anywhere, it ends with the bytes of an undisturbed one, and evaluates no stage twice."""
+    monkeypatch.setattr(losses_module, "SAVED_EVERY", 0.0)
+    stages = []
+
+    def show(filtered, *arguments, progress, **options):
+        stages.append(0)
+
+        def stopping(count):
+            stages[-1] += count
+            progress(count)
+            if (len(stages), stages[-1]) >= stop:
+                raise KeyboardInterrupt
+
+        return losses_module.show(filtered, *arguments, progress=stopping, **options)
+
+    assert measure("dfm", "whole", *JOINT).status == 0
+    monkeypatch.setattr(network_module, "show", show)
+    pairs = 12 * 3 * EACH
+    for number, stop in enumerate([(1, 40), (2, 100)]):
+        stages.clear()
+        assert measure("dfm", f"out{number}", *JOINT).status != 0
+        assert not (tmp_path / f"out{number}" / "maps.npz").exists()
+        done = len(stages) - 1
+        stages.clear()
+        stop = (9, 0)
+        found = measure("dfm", f"out{number}", *JOINT)
+        assert found.status == 0, found.err
+        assert len(stages) == 3 - done
+        assert stages[-1] == pairs
+        for name in ("losses.npz", "maps.npz"):
+            same = (tmp_path / f"out{number}" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+            assert same, name
+    stages.clear()
+    assert measure("dfm", "whole", *JOINT).status == 0
+    assert not stages
+    damaged = tmp_path / "whole" / "losses.npz"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    assert "losses.npz is damaged or cut short" in measure("dfm", "whole", *JOINT).err
+
+
+def test_joint_masks_of_classes_with_one_image(measure, tmp_path, undrawn):
+    found = measure("dfm", "out", *JOINT, "--per_class", 1)
+    assert found.status == 0, found.err
+    assert "no halves" in found.out
+    assert rows(tmp_path / "out")[0]["half_iou"] is None
 
 
 def test_bands(measure, photos, tmp_path):
@@ -402,6 +515,12 @@ def test_a_model_of_the_users_own(evaluate, tmp_path, undrawn):
         ("dfm", ("--top", 0.1, 0.1), "each once"),
         ("dfm", ("--screen", 1), "screen is 1; it must be between 0 and 1"),
         ("dfm", ("--screen", 0.5, "--symmetry", "reference"), "leave out --screen"),
+        ("dfm", ("--method", "joint", "--patch", 2), "draws whole masks; leave out --patch$"),
+        ("dfm", ("--method", "joint", "--top", 0.2, "--screen", 0.5), "leave out --top, --screen$"),
+        ("dfm", ("--method", "joint", "--symmetry", "reference"), "leave out --symmetry reference$"),
+        ("dfm", ("--method", "joint", "--candidates", 9), "candidates is 9; it must be at least 10"),
+        ("dfm", ("--candidates", 50), "leave out --candidates, or add --method joint"),
+        ("dfm", ("--method", "other"), "method"),
         ("dfm", ("--seed", -1), "seed is -1"),
         ("dfm", ("--per_class", 0), "per_class is 0"),
         ("dfm", ("--classes", "cat", "cat"), "each once"),
@@ -414,6 +533,7 @@ def test_a_model_of_the_users_own(evaluate, tmp_path, undrawn):
         ("test", (), "masks"),
         ("test", ("--masks", "run"), "run has no maps.npz: it holds no run of"),
         ("test", ("--masks", "unfinished"), "it holds an unfinished run of dfm"),
+        ("test", ("--masks", "stages"), "it holds an unfinished run of dfm"),
         ("test", ("--masks", "ones.pkl", "--classes", "cat"), "false positives need another class"),
         ("test", ("--masks", "ones.pkl", "--controls", -1), "controls are -1"),
         ("test", ("--masks", "ones.pkl", "--top", 0.1), "leave it out"),
@@ -459,6 +579,8 @@ def bad_files():
         np.save(file, np.array([Code()], object), allow_pickle=True)
     Path("unfinished").mkdir()
     Path("unfinished/.state-0.npz").write_bytes(b"")
+    Path("stages").mkdir()
+    Path("stages/losses.npz").write_bytes(b"")
 
 
 def test_masks_of_other_classes_or_shares(measure, tmp_path, photos, undrawn):
@@ -497,7 +619,10 @@ raise SystemExit(main("", evaluate.JOBS, sys.argv[1:]))
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment(tmp_path, small_network):
+@pytest.mark.parametrize(
+    "arguments", [("--patch", "1"), ("--method", "joint", "--candidates", "40")], ids=["removal", "joint"]
+)
+def test_killed_at_any_moment(tmp_path, small_network, arguments):
     """The same bytes as an undisturbed run."""
     photos = draw_photos(tmp_path / "photos")
     save_run(tmp_path / "run", CLASSES)
@@ -513,7 +638,7 @@ def test_killed_at_any_moment(tmp_path, small_network):
         "--weights",
         str(tmp_path / "run"),
     ]
-    command += ["--patch", "1", "--batch_size", "2", "--out"]
+    command += [*arguments, "--batch_size", "2", "--out"]
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
     out = tmp_path / "out"
     rng = np.random.default_rng(0)
@@ -534,7 +659,7 @@ def test_killed_at_any_moment(tmp_path, small_network):
         if process.returncode == 0:
             break
     assert kills == 3
-    assert not (out / "losses.npz").exists()
+    assert not (out / "maps.npz").exists()
     subprocess.run([*command, str(out)], check=True, capture_output=True)
     for name in ("losses.npz", "maps.npz"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

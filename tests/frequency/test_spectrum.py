@@ -17,7 +17,7 @@ from support.small_network import SMALL
 
 from sparseshape_jax import TopK, frequency
 from sparseshape_jax.errors import InputError
-from sparseshape_jax.frequency import losses
+from sparseshape_jax.frequency import joint, losses
 from sparseshape_jax.frequency.filtered import Filtered, cross_entropy
 from sparseshape_jax.frequency.losses import show
 from sparseshape_jax.models import registry
@@ -201,8 +201,13 @@ import numpy as np
 sys.path.insert(0, {tests!r})
 from frequency_network import network, noise
 from sparseshape_jax import frequency
-found = frequency.image_losses(network, noise(3, 8), np.arange(3), frequency.groups(8, 2), batch_size=12)
-np.save({out!r}, found)
+from sparseshape_jax.frequency.filtered import Filtered
+from sparseshape_jax.frequency.losses import show
+images, labels = noise(3, 8), np.arange(3)
+found = frequency.image_losses(network, images, labels, frequency.groups(8, 2), batch_size=12)
+filtered = Filtered(network, np.load({masks!r}), batch_size=12)
+alone = show(filtered, lambda start, stop: images[start:stop], labels, [np.arange(10)] * 3, result="loss")
+np.savez({out!r}, found=found, alone=alone)
 """
 
 
@@ -212,13 +217,20 @@ def test_several_devices(devices, tmp_path):
         "import jax.numpy as jnp\nimport numpy as np\n\n"
         + "\n".join(_source(function) for function in (noise, network))
     )
-    code = DEVICES.format(tests=str(tmp_path), out=str(tmp_path / "found.npy"))
+    masks = joint.candidates(8, 4, 10, np.random.default_rng(0))
+    np.save(tmp_path / "masks.npy", masks)
+    out = tmp_path / "found.npz"
+    code = DEVICES.format(tests=str(tmp_path), masks=str(tmp_path / "masks.npy"), out=str(out))
     environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     environment |= {"PYTHONPATH": str(Path(frequency.__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     expected = frequency.image_losses(network, noise(3, 8), np.arange(3), frequency.groups(8, 2), batch_size=12)
-    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected, atol=1e-6, rtol=0)
+    filtered = jnp.stack([frequency.keep(noise(3, 8), mask) for mask in masks], axis=1).reshape(30, 8, 8, 3)
+    alone = cross_entropy(network(filtered), jnp.repeat(jnp.arange(3), 10)).reshape(3, 10)
+    with np.load(out) as found:
+        np.testing.assert_allclose(found["found"], expected, atol=1e-6, rtol=0)
+        np.testing.assert_allclose(found["alone"], alone, atol=1e-6, rtol=0)
 
 
 def _source(function):

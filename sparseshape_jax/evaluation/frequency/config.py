@@ -90,35 +90,58 @@ class FilteredConfig(NetworkConfig, ImagesConfig):
 
 @dataclass(frozen=True)
 class DfmConfig(FilteredConfig):
-    """Find the dominant frequencies of each class: those whose removal raises its loss most (DFM)."""
+    """Find dominant frequencies of each class (DFM): without which it does worst, or on which alone it does best."""
 
+    method: Literal["removal", "joint"] = "removal"
+    """removal takes away one group of frequencies at a time. joint keeps many at once: random masks in stages, ever
+    finer, each made from the best ones before."""
+    candidates: int = 500
+    """Masks in each stage of joint; every image is shown with each of them. There are 4 stages at 32 pixels, 6 at
+    224."""
     patch: int | None = None
     """Side of the blocks of frequencies that are removed together, from 1 to half the side of the images. Default: the
     side // 28, so 1 at 32 pixels and 8 at 224."""
     symmetry: Literal["exact", "reference"] = "exact"
     """exact removes each frequency with its negative. reference does what the published code does: above a patch of 1
     it halves two unrelated blocks."""
-    top: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2)
-    """Shares of all frequencies that the masks keep. More can be kept, because groups stay whole."""
+    top: tuple[float, ...] | None = None
+    """Shares of all frequencies that the masks keep. More can be kept, because groups stay whole. Default: 0.01, 0.05,
+    0.1 and 0.2."""
     screen: float | None = None
     """Evaluate only this share of the groups, for each class those with the most energy. At 0.5 the top 1 to 5 % are
     found in half the time; 2 % of the others are evaluated to estimate what is missed. Default: all groups."""
     seed: int = 0
-    """Of the halves that images are split into, and of the groups that are evaluated to check a screen."""
+    """Of the halves that images are split into, of the groups that are evaluated to check a screen, and of joint's
+    masks."""
     out: str = "results/frequency/dfm"
     """Folder for losses.npz, maps.npz, results.json, summary.csv, the figures and config.yaml. An interrupted run
     resumes from there; on a finished one, figures and other shares are made without the network."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_shares(self.top)
+        if self.top is not None:
+            check_shares(self.top)
         if self.patch is not None and self.patch < 1:
             raise InputError(f"patch is {self.patch}; it must be from 1 to half the side of the images")
         if self.screen is not None and not 0 < self.screen < 1:
             raise InputError(f"screen is {self.screen:g}; it must be between 0 and 1")
         if self.screen is not None and self.symmetry == "reference":
             raise InputError("a screen needs groups that do not overlap; leave out --screen or --symmetry reference")
-        check_ranges("", self, seed=(0, math.inf))
+        check_ranges("", self, seed=(0, math.inf), candidates=(10, math.inf))  # the ten best of a stage go on
+        if self.method == "joint":
+            given = [name for name in ("patch", "top", "screen") if getattr(self, name) is not None]
+            given += ["symmetry reference"] * (self.symmetry == "reference")
+            if given:
+                raise InputError(
+                    f"method joint draws whole masks; leave out {', '.join(f'--{name}' for name in given)}"
+                )
+        elif self.candidates != DfmConfig.candidates:
+            raise InputError("candidates are masks of method joint; leave out --candidates, or add --method joint")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The shares of removal's masks."""
+        return (0.01, 0.05, 0.1, 0.2) if self.top is None else self.top
 
 
 @dataclass(frozen=True)

@@ -5,28 +5,24 @@ Source: Wang et al., "What do neural networks learn in image classification? A f
 mean over its images, and every map comes with how well two halves of the images agree on it.
 """
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
-from sparseshape_jax.evaluation.frequency import maps_file
+from sparseshape_jax.evaluation.frequency import joint, maps_file
 from sparseshape_jax.evaluation.frequency.config import DfmConfig
-from sparseshape_jax.evaluation.frequency.images import ClassImages, print_missing, shorten
-from sparseshape_jax.evaluation.frequency.maps_file import LOSSES, MAPS, Losses, Maps, by_class, plain_row
+from sparseshape_jax.evaluation.frequency.images import (
+    ClassImages,
+    class_energy,
+    filtered_examples,
+    print_missing,
+    shorten,
+)
+from sparseshape_jax.evaluation.frequency.maps_file import LOSSES, MAPS, Losses, Maps, by_class, halves, plain_row
 from sparseshape_jax.evaluation.frequency.network import Measured, claimed, measured
 from sparseshape_jax.figures import frequency as figures
-from sparseshape_jax.frequency import (
-    Groups,
-    dominant,
-    expected_misses,
-    groups,
-    intersection_over_union,
-    keep,
-    radius,
-)
+from sparseshape_jax.frequency import Groups, dominant, expected_misses, groups, intersection_over_union, radius
 from sparseshape_jax.frequency.filtered import UNFILTERED
-from sparseshape_jax.frequency.spectrum import spectrum
 from sparseshape_jax.results import Results, Row, fingerprint
 
 JOB = "evaluate frequency dfm"
@@ -41,15 +37,18 @@ def run(config: DfmConfig) -> list[Row]:
 
     A row is one class at one share: class, share, n, kept (frequencies), kept_share, groups, mean_radius, energy_share
     (of the class's energy), baseline_loss, largest_increase, half_iou and half_rank_correlation (of the masks and maps
-    of two halves of the images), and with a screen expected_misses (groups of the true map that it left out).
+    of two halves of the images), and with a screen expected_misses (groups of the true map that it left out). For the
+    method joint, see `joint.run`.
 
     Raises:
         InputError: bad data, model, weights, patch or output folder, or results of something else in it.
     """
     found = measured(config)
     images = found.images
-    own = groups(images.size, config.patch, config.symmetry)
     results = Results(config.out, JOB, config, identity=("class", "share"))
+    if config.method == "joint":
+        return joint.run(config, found, results)
+    own = groups(images.size, config.patch, config.symmetry)
     facts = found.facts
     if facts is not None:
         facts |= {"patch": own.patch, "symmetry": own.symmetry, "screen": config.screen}
@@ -57,7 +56,7 @@ def run(config: DfmConfig) -> list[Row]:
     energy = class_energy(images)
     with claimed(results, facts):
         losses = _losses(found, own, energy, results, facts)
-    shares = np.array(config.top)
+    shares = np.array(config.shares)
     loss = by_class(losses.loss, losses.label, len(images.classes))
     ranked = loss if own.symmetry == "exact" else reference_loss(losses, found.classifier.num_classes)
     masks = np.stack([dominant(ranked, own, share) for share in shares], axis=1)
@@ -136,16 +135,6 @@ def _screen(
     return evaluated, audited
 
 
-def class_energy(images: ClassImages) -> Float[np.ndarray, "c s s"]:
-    """The mean of |FFT|² over the images of each class, summed over the channels of the network's input, shifted."""
-
-    def energy(inputs: Float[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n s s"]:
-        found = np.asarray(spectrum(jnp.asarray(inputs)))
-        return (found.real.astype(float) ** 2 + found.imag.astype(float) ** 2).sum(axis=-1)
-
-    return images.mean_by_class(energy, batch_size=64)
-
-
 def reference_loss(losses: Losses, num_classes: int) -> Float[np.ndarray, "c groups"]:
     """The losses as the reference sums them: over batches of 100 in the order of files that hold a class.
 
@@ -172,7 +161,7 @@ def _rows(
     rho = radius(own.size)
     rows = []
     for label, name in enumerate(found.images.classes):
-        halves = _halves(losses, label, seed)
+        parts = halves(losses.loss, losses.label, label, seed)
         for number, share in enumerate(maps.shares):
             mask = maps.masks[label, number] > 0
             row = {
@@ -186,30 +175,22 @@ def _rows(
                 "energy_share": maps.energy[label][mask].sum() / maps.energy[label].sum(),
                 "baseline_loss": maps.baseline[label],
                 "largest_increase": np.nanmax(loss[label]) - maps.baseline[label],
-                **_agreement(halves, own, share),
+                **_agreement(parts, own, share),
             }
             if maps.screened:
                 row["expected_misses"] = expected_misses(loss[label], losses.audited[label], own, share)
-            rows.append(plain_row({**row, "patch": own.patch, "symmetry": own.symmetry} | found.entries()))
+            row |= {"patch": own.patch, "symmetry": own.symmetry, "method": maps.method}
+            rows.append(plain_row(row | found.entries()))
     return rows
 
 
-def _halves(losses: Losses, label: int, seed: int) -> list[Float[np.ndarray, " groups"]]:
-    """The mean losses of two halves of a class's images, drawn at random; none of fewer than two images."""
-    own = np.flatnonzero(losses.label == label)
-    if len(own) < 2:
-        return []
-    order = np.random.default_rng([seed, label]).permutation(own)
-    return [losses.loss[part].mean(axis=0, dtype=np.float64) for part in np.array_split(order, 2)]
-
-
-def _agreement(halves: list[Float[np.ndarray, " groups"]], own: Groups, share: float) -> dict[str, float]:
-    if not halves:
+def _agreement(parts: list[Float[np.ndarray, " groups"]], own: Groups, share: float) -> dict[str, float]:
+    if not parts:
         return {"half_iou": np.nan, "half_rank_correlation": np.nan}
-    one, other = (dominant(half, own, share) for half in halves)
+    one, other = (dominant(half, own, share) for half in parts)
     return {
         "half_iou": intersection_over_union(one, other),
-        "half_rank_correlation": rank_correlation(*halves),
+        "half_rank_correlation": rank_correlation(*parts),
     }
 
 
@@ -220,17 +201,6 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return float("nan")
     return float(stats.spearmanr(one, other).statistic)
-
-
-def filtered_examples(images: ClassImages, masks: np.ndarray) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
-    """The first image of each class that is drawn, and the same filtered with the class's masks."""
-    whole, filtered = [], []
-    for label in range(min(len(images.classes), figures.CLASSES)):
-        first = int(np.flatnonzero(images.own == label)[0])
-        inputs = images.inputs(first, first + 1)[0]
-        whole.append(images.shown(inputs))
-        filtered.append([images.shown(keep(inputs, mask)) for mask in masks[label]])
-    return whole, filtered
 
 
 def _print(rows: list[Row], images: ClassImages, own: Groups, config: DfmConfig) -> None:
@@ -249,7 +219,7 @@ def _print(rows: list[Row], images: ClassImages, own: Groups, config: DfmConfig)
             line += f"  {missed} of {row['groups']} groups"
         print(line)
     if config.screen is not None:
-        for share in config.top:
+        for share in config.shares:
             own_misses = [row["expected_misses"] for row in rows if row["share"] == share]
             known = [value for value in own_misses if value is not None]
             if known:

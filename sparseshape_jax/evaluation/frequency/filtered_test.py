@@ -13,8 +13,7 @@ from jaxtyping import Int, UInt8
 from sparseshape_jax import output
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.evaluation.frequency.config import FilteredTestConfig
-from sparseshape_jax.evaluation.frequency.dfm import filtered_examples
-from sparseshape_jax.evaluation.frequency.images import ClassImages, print_missing, shorten
+from sparseshape_jax.evaluation.frequency.images import ClassImages, filtered_examples, print_missing, shorten
 from sparseshape_jax.evaluation.frequency.maps_file import plain_row
 from sparseshape_jax.evaluation.frequency.masks import Masks, read_masks
 from sparseshape_jax.evaluation.frequency.network import Measured, claimed, measured
@@ -58,10 +57,8 @@ def run(config: FilteredTestConfig) -> list[Row]:
     results.add_all([(row, None if facts is None else fingerprint([facts, row["share"]])) for row in rows])
     _write_confusion(results, images, masks, whole, filtered)
     made = results.asked
-    drawn = figures.draw_test(results.figures, made, images.classes, masks.shares.tolist())
-    drawn += figures.draw_sheet(
-        results.figures, masks.shares.tolist(), images.classes, *filtered_examples(images, masks.masks)
-    )
+    drawn = figures.draw_test(results.figures, made, images.classes, masks.shares.tolist(), masks.labels)
+    drawn += figures.draw_sheet(results.figures, masks.labels, images.classes, *filtered_examples(images, masks.masks))
     made = results.finish(drawn, skipped=images.skipped)
     _print(made, images, masks)
     print(f"\nconfusion matrices, results and figures are in {config.out}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
@@ -15,7 +16,9 @@ from sparseshape_jax.data.sample import Sample
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.evaluation.decoded import Decoded
 from sparseshape_jax.evaluation.frequency.config import ImagesConfig
-from sparseshape_jax.figures.frequency import short
+from sparseshape_jax.figures import frequency as figures
+from sparseshape_jax.frequency import keep
+from sparseshape_jax.frequency.spectrum import spectrum
 from sparseshape_jax.preprocessing import Preprocessing
 
 
@@ -149,6 +152,27 @@ def read_images(
     )
 
 
+def class_energy(images: ClassImages) -> Float[np.ndarray, "c s s"]:
+    """The mean of |FFT|² over the images of each class, summed over the channels of the network's input, shifted."""
+
+    def energy(inputs: Float[np.ndarray, "n s s 3"]) -> Float[np.ndarray, "n s s"]:
+        found = np.asarray(spectrum(jnp.asarray(inputs)))
+        return (found.real.astype(float) ** 2 + found.imag.astype(float) ** 2).sum(axis=-1)
+
+    return images.mean_by_class(energy, batch_size=64)
+
+
+def filtered_examples(images: ClassImages, masks: np.ndarray) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+    """The first image of each class that is drawn, and the same filtered with the class's masks."""
+    whole, filtered = [], []
+    for label in range(min(len(images.classes), figures.CLASSES)):
+        first = int(np.flatnonzero(images.own == label)[0])
+        inputs = images.inputs(first, first + 1)[0]
+        whole.append(images.shown(inputs))
+        filtered.append([images.shown(keep(inputs, mask)) for mask in masks[label]])
+    return whole, filtered
+
+
 def print_missing(images: ClassImages) -> None:
     """Say which classes have no images, and which images could not be decoded."""
     if images.absent:
@@ -161,4 +185,4 @@ def print_missing(images: ClassImages) -> None:
 
 def shorten(names: Sequence[str], length: int = 16) -> list[str]:
     """Names of classes that fit into a table."""
-    return [short(name, length) for name in names]
+    return [figures.short(name, length) for name in names]

@@ -3,7 +3,7 @@
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +38,32 @@ class Losses:
 
 
 @dataclass(frozen=True)
+class StageLosses:
+    """The loss of every image with the frequencies of every candidate alone: what `dfm --method joint` measures."""
+
+    loss: Float[np.ndarray, "stages n candidates"]
+    """Of the stages that are done, float32."""
+    baseline: Float[np.ndarray, " n"]
+    """Of the whole images."""
+    names: np.ndarray
+    label: Int[np.ndarray, " n"]
+    """Positions in `classes`."""
+    classes: np.ndarray
+    facts: dict[str, Any] | None
+    """What decides these numbers."""
+
+
+@dataclass(frozen=True)
 class Maps:
     """What a run of `dfm` concludes."""
 
     loss: Float[np.ndarray, "c s s"]
-    """The mean loss of each class without each frequency (and its group)."""
+    """The mean loss of each class without each frequency (and its group); NaN if none was removed alone."""
     baseline: Float[np.ndarray, " c"]
     masks: UInt8[np.ndarray, "c x s s"]
     """1 at the dominant frequencies of each class."""
     shares: Float[np.ndarray, " x"]
-    """What the masks were asked to keep."""
+    """What the masks were asked to keep; of the joint method, what its candidates keep on average."""
     energy: Float[np.ndarray, "c s s"]
     """The mean of |FFT|² over the images of each class, summed over the channels of the network's input."""
     classes: np.ndarray
@@ -58,14 +74,16 @@ class Maps:
     """What the network is called."""
     prints: np.ndarray
     """Of the images that the masks were chosen on."""
+    method: str = "removal"
+    """Files of the first version have none."""
 
     @property
     def groups(self) -> Groups:
-        """The groups that were removed."""
+        """The groups that were removed; of the joint method, each frequency and its negative."""
         return groups(self.loss.shape[-1], self.patch, "exact" if self.symmetry == "exact" else "reference")
 
 
-def write(path: Path, record: Losses | Maps, **more: np.ndarray) -> None:
+def write(path: Path, record: Losses | StageLosses | Maps, **more: np.ndarray) -> None:
     """Write a record as `.npz`, all or nothing; the same record gives the same bytes."""
     arrays = {each.name: getattr(record, each.name) for each in fields(record)} | more
     if "facts" in arrays:
@@ -75,16 +93,28 @@ def write(path: Path, record: Losses | Maps, **more: np.ndarray) -> None:
 
 
 def read_losses(path: Path) -> Losses:
-    """Read losses.npz; raises `InputError` if it is damaged."""
-    arrays = _read(path, Losses)
+    """Read losses.npz of the method removal; raises `InputError` if it is damaged."""
+    losses = Losses(**_with_facts(path, Losses))
+    if losses.loss.ndim != 2 or losses.loss.shape != (len(losses.names), int(losses.group.max()) + 1):
+        raise _damaged(path, f"losses have shape {losses.loss.shape}")
+    return losses
+
+
+def read_stage_losses(path: Path) -> StageLosses:
+    """Read losses.npz of the method joint; raises `InputError` if it is damaged."""
+    losses = StageLosses(**_with_facts(path, StageLosses))
+    if losses.loss.ndim != 3 or losses.loss.shape[1] != len(losses.names):
+        raise _damaged(path, f"losses have shape {losses.loss.shape}")
+    return losses
+
+
+def _with_facts(path: Path, record: type) -> dict[str, Any]:
+    arrays = _read(path, record)
     try:
         arrays["facts"] = json.loads(str(arrays["facts"]))
     except ValueError:
         raise _damaged(path, "its facts are not JSON") from None
-    losses = Losses(**arrays)
-    if losses.loss.ndim != 2 or losses.loss.shape != (len(losses.names), int(losses.group.max()) + 1):
-        raise _damaged(path, f"losses have shape {losses.loss.shape}")
-    return losses
+    return arrays
 
 
 def read_maps(folder: Path) -> Maps:
@@ -95,21 +125,24 @@ def read_maps(folder: Path) -> Maps:
     """
     path = folder / MAPS
     if not path.is_file():
-        state = "an unfinished run of dfm" if any(folder.glob(".state-*")) else "no run of evaluate.py frequency dfm"
+        begun = any(folder.glob(".state-*")) or (folder / LOSSES).is_file()
+        state = "an unfinished run of dfm" if begun else "no run of evaluate.py frequency dfm"
         raise InputError(f"{folder} has no {MAPS}: it holds {state}; let one finish there, or give another folder")
     arrays = _read(path, Maps)
     size = arrays["loss"].shape[-1]
     expected = (len(arrays["classes"]), len(arrays["shares"]), size, size)
     if arrays["masks"].shape != expected:
         raise _damaged(path, f"masks have shape {arrays['masks'].shape}")
-    plain = {name: arrays[name].item() for name in ("patch", "symmetry", "screened", "network")}
+    names = ("patch", "symmetry", "screened", "network", "method")
+    plain = {name: arrays[name].item() for name in names if name in arrays}
     return Maps(**{**arrays, **plain})
 
 
 def _read(path: Path, record: type) -> dict[str, Any]:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {each.name: file[each.name] for each in fields(record)}
+            there = [each.name for each in fields(record) if each.name in file or each.default is MISSING]
+            return {name: file[name] for name in there}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise _damaged(path, " ".join(str(error).split())) from None
 
@@ -121,6 +154,17 @@ def _damaged(path: Path, reason: str) -> InputError:
 def by_class(values: Float[np.ndarray, "n ..."], label: Int[np.ndarray, " n"], classes: int) -> np.ndarray:
     """The mean over the images of each class, in float64: (C, …)."""
     return np.stack([values[label == one].mean(axis=0, dtype=np.float64) for one in range(classes)])
+
+
+def halves(
+    values: Float[np.ndarray, "n m"], label: Int[np.ndarray, " n"], one: int, seed: int
+) -> list[Float[np.ndarray, " m"]]:
+    """The means over two halves of a class's images, drawn at random, in float64; none of fewer than two images."""
+    own = np.flatnonzero(label == one)
+    if len(own) < 2:
+        return []
+    order = np.random.default_rng([seed, one]).permutation(own)
+    return [values[part].mean(axis=0, dtype=np.float64) for part in np.array_split(order, 2)]
 
 
 def plain_row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.evaluation.frequency.images import ClassImages
 from sparseshape_jax.evaluation.frequency.maps_file import read_maps
+from sparseshape_jax.figures.frequency import mask_labels
 from sparseshape_jax.frequency import Groups
 from sparseshape_jax.weights.read import read_arrays
 
@@ -21,6 +22,8 @@ class Masks:
     masks: UInt8[np.ndarray, "c x s s"]
     shares: Float[np.ndarray, " x"]
     """What they were asked to keep; of a pickle, what they keep on average."""
+    labels: list[str]
+    """What figures call the masks of each share."""
     groups: Groups | None
     """What controls are drawn from; None for masks of the published code, whose groups are not closed."""
     chosen_on: frozenset[str]
@@ -79,7 +82,8 @@ def _of_run(folder: Path, images: ClassImages, top: tuple[float, ...] | None) ->
     rows = [names.index(name) for name in images.classes]
     masks = maps.masks[rows][:, [shares.index(share) for share in wanted]]
     groups = maps.groups if maps.symmetry == "exact" else None
-    return Masks(masks, np.array(wanted), groups, frozenset(maps.prints.tolist()), known=True)
+    labels = mask_labels(wanted, maps.method)
+    return Masks(masks, np.array(wanted), labels, groups, frozenset(maps.prints.tolist()), known=True)
 
 
 def _of_pickle(path: Path, images: ClassImages, top: tuple[float, ...] | None) -> Masks:
@@ -104,4 +108,5 @@ def _of_pickle(path: Path, images: ClassImages, top: tuple[float, ...] | None) -
     if not np.isin(stacked, (0, 1)).all():
         raise InputError(f"the masks in {path} have values other than 0 and 1; give masks, not maps of losses")
     masks = stacked.astype(np.uint8)[:, None]
-    return Masks(masks, np.array([round(float(masks.mean()), 4)]), None, frozenset(), known=False)
+    shares = [round(float(masks.mean()), 4)]
+    return Masks(masks, np.array(shares), mask_labels(shares, "removal"), None, frozenset(), known=False)
