@@ -54,7 +54,8 @@ class _Decoded:
 class Restyler:
     """Photographs with styles, one result for each pair.
 
-    On a CPU a result does not depend on the other photographs, on the batch size or on the number of devices.
+    On a CPU a result does not depend on the other photographs or on the batch size; nor on the number of devices if XLA
+    has as many threads.
     """
 
     def __init__(self, config: StylizeConfig, stylizer: Stylizer, contents: Images, styles: Images) -> None:

@@ -38,7 +38,12 @@ def test_batches_and_devices_do_not_change_a_byte(stylizer, package, tmp_path):
             "--out",
             out,
         ]
-        environment = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        # XLA splits sums among its threads: as many as there are cores (NPROC), and at least one for each device.
+        environment = {
+            "JAX_PLATFORMS": "cpu",
+            "NPROC": "4",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        }
         program = [sys.executable, SCRIPT, "stylize", *flags]
         subprocess.run([str(each) for each in program], env=os.environ | environment, check=True, capture_output=True)
         assert len({np.asarray(Image.open(path)).tobytes() for path in (out / "images").iterdir()}) == 6
