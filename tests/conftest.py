@@ -31,7 +31,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Compile in half the time, to slower programs, here and in scripts; the slow tests compile as users do."""
+    """Compile faster, to slower programs, here and in scripts; the slow tests compile as users do."""
     quick = item.get_closest_marker("slow") is None
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quick)
     jax.config.update("jax_disable_most_optimizations", quick)

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, SymLogNorm
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Colormap, ListedColormap, SymLogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import Locator, MaxNLocator
 
 from sparseshape_jax.figures.save import save
 from sparseshape_jax.figures.style import HUES, STYLE
@@ -73,27 +74,39 @@ def draw_adcs(folder: Path, maps: Int[np.ndarray, "c s s"], classes: Sequence[st
         InputError: `folder` cannot be written to.
     """
     limit = max(1, len(maps) - 1)
+    edge = limit + 0.5 if limit <= 10 else limit
+    with rc_context(STYLE):
+        levels = colormaps["RdBu_r"].resampled(2 * limit + 1) if limit <= 10 else colormaps["RdBu_r"]
+        figure, bar = map_panels(maps, classes, levels, (-edge, edge), MaxNLocator(integer=True))
+        bar.set_label("classes with less, minus classes with more", fontsize=9)
+        return save(figure, folder / "adcs")
+
+
+def map_panels(
+    maps: Shaped[np.ndarray, "c s s"],
+    classes: Sequence[str],
+    colors: Colormap | str,
+    limits: tuple[float, float],
+    ticks: Locator | None = None,
+) -> tuple[Figure, Colorbar]:
+    """One panel per class with its shifted map, and one bar of colors, which has ticks but no label yet."""
     count = min(len(maps), CLASSES)
     across = min(count, ACROSS)
     down = -(-count // across)
-    with rc_context(STYLE):
-        figure = Figure(figsize=(1.9 * across + 0.9, 2.1 * down + 0.3), layout="constrained")
-        grid = figure.subplots(down, across, squeeze=False).ravel()
-        levels = colormaps["RdBu_r"].resampled(2 * limit + 1) if limit <= 10 else colormaps["RdBu_r"]
-        for index, axes in enumerate(grid):
-            if index >= count:
-                axes.set_axis_off()
-                continue
-            edge = limit + 0.5 if limit <= 10 else limit
-            drawn = axes.imshow(maps[index], cmap=levels, vmin=-edge, vmax=edge, interpolation="none")
-            axes.set_title(short(classes[index]), fontsize=9)
-            frame(axes, maps.shape[-1])
-        bar = figure.colorbar(drawn, ax=list(grid), shrink=0.9, aspect=30, ticks=MaxNLocator(integer=True))
-        bar.set_label("classes with less, minus classes with more", fontsize=9)
-        bar.ax.tick_params(labelsize=8)
-        figure.supxlabel("frequency along columns (cycles per image)", fontsize=9)
-        figure.supylabel("frequency along rows", fontsize=9)
-        return save(figure, folder / "adcs")
+    figure = Figure(figsize=(1.9 * across + 0.9, 2.1 * down + 0.3), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    low, high = limits
+    for index, axes in enumerate(grid[:count]):
+        drawn = axes.imshow(maps[index], cmap=colors, vmin=low, vmax=high, interpolation="none")
+        axes.set_title(short(str(classes[index])), fontsize=9)
+        frame(axes, maps.shape[-1])
+    bar = figure.colorbar(drawn, ax=list(grid), shrink=0.9, aspect=30, ticks=ticks)
+    bar.ax.tick_params(labelsize=8)
+    figure.supxlabel("frequency along columns (cycles per image)", fontsize=9)
+    figure.supylabel("frequency along rows", fontsize=9)
+    return figure, bar
 
 
 def draw_dfm(

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from sparseshape_jax.figures.frequency import ACROSS, CLASSES, MapsLike, draw_masks, frame, mask_labels, sheet, short
+from sparseshape_jax.figures.frequency import CLASSES, MapsLike, draw_masks, map_panels, mask_labels, sheet, short
 from sparseshape_jax.figures.save import save
 from sparseshape_jax.figures.style import HUES, STYLE
 
@@ -50,22 +50,8 @@ def draw_joint(
 
 
 def _often(maps: MapsLike, often: Float[np.ndarray, "c s s"]) -> Figure:
-    count = min(len(maps.classes), CLASSES)
-    across = min(count, ACROSS)
-    down = -(-count // across)
-    figure = Figure(figsize=(1.9 * across + 0.9, 2.1 * down + 0.3), layout="constrained")
-    grid = figure.subplots(down, across, squeeze=False).ravel()
-    for axes in grid[count:]:
-        axes.set_axis_off()
-    for index, axes in enumerate(grid[:count]):
-        drawn = axes.imshow(often[index], cmap="viridis", vmin=0, vmax=1, interpolation="none")
-        axes.set_title(short(str(maps.classes[index])), fontsize=9)
-        frame(axes, often.shape[-1])
-    bar = figure.colorbar(drawn, ax=list(grid), shrink=0.9, aspect=30)
+    figure, bar = map_panels(often, maps.classes, "viridis", (0, 1))
     bar.set_label("kept by (share of the ten best)", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
-    figure.supxlabel("frequency along columns (cycles per image)", fontsize=9)
-    figure.supylabel("frequency along rows", fontsize=9)
     return figure
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -19,6 +18,7 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 from support.colored_noise import write_noise
+from support.killed import kill
 
 from sparseshape_jax import TopK, parallel
 from sparseshape_jax.cli import main
@@ -166,21 +166,11 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(command, run, tmp_pa
     more = ("--checkpoint_every", "1", "--average", "0.9", "--epochs", str(epochs), "--dropout", "0.3")
     assert run(tmp_path / "whole", *more).returncode == 0
     out = tmp_path / "killed"
-    draw = random.Random(0)
-    kills = torn = 0
-    while kills < times:
-        saved = set(out.glob("checkpoints/*"))
-        process = subprocess.Popen(**command(out, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and set(out.glob("checkpoints/*")) <= saved:  # while it starts
-            time.sleep(0.001)
-        time.sleep(draw.uniform(0, 0.6))
-        if process.poll() is not None:
-            break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
-        torn += any(not path.name.isdigit() for path in out.glob("checkpoints/*"))
-    assert kills == times, f"it finished after {kills} kills"
+
+    def begun(out: Path) -> set[Path]:
+        return set(out.glob("checkpoints/*"))
+
+    torn = kill(lambda: command(out, *more), out, times=times, longest=0.6, found=begun)
     assert torn or times < 10, "none of the kills met a checkpoint half-written"
     done = run(out, *more)
     assert done.returncode == 0, done.stderr

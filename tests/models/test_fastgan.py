@@ -115,7 +115,7 @@ CASES = [(variant, mode) for variant in VARIANTS for mode in ("eval", "train") i
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "mode"),
-    [pytest.param(*case, marks=() if case == ("top16-32_10-5", "train") else SLOW) for case in CASES],
+    CASES,
 )
 def test_top_k_and_gradients(golden, parameters, variant, mode):
     network = build(Generator, 256, 8, 32, changes=with_prefix(golden, "G256.eval_state."))
