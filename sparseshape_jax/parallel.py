@@ -71,7 +71,7 @@ def place_shared(tree: Any) -> Any:
     """Copy `tree` to every device of this process once, for the `shared` arguments of `map_batch`."""
     devices = jax.local_devices()
     if len(devices) == 1:
-        return jax.device_put(tree, devices[0])
+        return jax.device_put(tree)  # naming the device would compile programs again for what they return themselves
     return jax.device_put(tree, NamedSharding(Mesh(np.asarray(devices), ("device",)), PartitionSpec()))
 
 

@@ -136,6 +136,11 @@ class Minimizer:
         """The run before its first evaluation, from (B, ...) first points."""
         return Run(start, jax.vmap(self.optimizer.init)(start), np.zeros((len(start), 0), start.dtype))
 
+    def values(self, start: Array, *arguments: Any) -> Array:
+        """The (B,) values at (B, ...) points, by the program of one step, which a CPU runs anyway."""
+        _, values = self._steps(1)(_copied(self.begin(jnp.asarray(start))), arguments)
+        return values[:, 0]
+
     def minimize(
         self,
         start: Array | np.ndarray | Run,
@@ -161,8 +166,7 @@ class Minimizer:
             raise InputError(f"got steps={steps} and every={every}; both must be at least 1")
         if not isinstance(start, Run):
             start = self.begin(jnp.asarray(start))
-        # Copies, because the steps reuse their memory.
-        params, state = jax.tree.map(jnp.array, (start.params, start.state))
+        params, state = _copied(start)
         done = start.losses.shape[1]
         losses = np.full((len(params), max(done, steps)), np.nan, params.dtype)
         losses[:, :done] = start.losses
@@ -195,6 +199,12 @@ class Minimizer:
         if length not in self._compiled:
             self._compiled[length] = self._compile(_several_steps(self._value_and_grad, self.optimizer, length))
         return self._compiled[length]
+
+
+def _copied(run: Run) -> Carry:
+    """What the steps carry, in memory of its own, which they reuse."""
+    carry: Carry = jax.tree.map(jnp.array, (run.params, run.state))
+    return carry
 
 
 def _several_steps(
