@@ -4,7 +4,8 @@
 
 The same architectures, both with random weights, and Top-K at the same places: after pool1, pool3, pool5 of SqueezeNet
 1.1, after pool1, pool2, relu3, relu4, pool5 of AlexNet, after the five pools of VGG16. The dense networks are timed,
-too. The contestants take turns; the table has the median of each.
+too: the last column has the part of our time that Top-K takes. The contestants take turns; the table has the median of
+each.
 """
 
 import argparse
@@ -48,14 +49,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="turns that each takes (default: 7)")
     parser.add_argument("--batch_size", type=int, default=8, help="images per call (default: 8)")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="(default: all)")
     options = parser.parse_args()
     print(versions())
     print(
         f"images per second, batches of {options.batch_size}; ratio: ours / torch, above 1 means that ours is faster\n"
     )
-    print(f"{'network':>14} {'kept':>5} {'torch':>8} {'ours':>8} {'ratio':>6}")
+    print(f"{'network':>14} {'kept':>5} {'torch':>8} {'ours':>8} {'ratio':>6} {'Top-K takes':>12}")
     images = np.random.default_rng(0).normal(size=(options.batch_size, 224, 224, 3)).astype(np.float32)
-    for name in NETWORKS:
+    for name in options.networks:
         contestants = {
             (fraction, library): prepare(name, images, fraction)
             for fraction in (FRACTION, 1.0)
@@ -72,7 +74,8 @@ def main() -> None:
         speed = {key: options.batch_size / statistics.median(values) for key, values in times.items()}
         for fraction in (FRACTION, 1.0):
             theirs, our = speed[fraction, "torch"], speed[fraction, "ours"]
-            print(f"{name:>14} {fraction:5.0%} {theirs:8.1f} {our:8.1f} {our / theirs:6.2f}")
+            share = f" {1 - our / speed[1.0, 'ours']:12.1%}" if fraction < 1 else ""
+            print(f"{name:>14} {fraction:5.0%} {theirs:8.1f} {our:8.1f} {our / theirs:6.2f}{share}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python benchmarks/top_k.py
 
-Each library has the array in its own layout: (N, H, W, C) here, (N, C, H, W) in torch. The four take turns, so that
-other load on the machine affects all of them. The table has the median of each.
+Each library has the array in its own layout: (N, H, W, C) here, (N, C, H, W) in torch. All take turns, so that other
+load on the machine affects all of them. The table has the median of each; its last column is what the automatic choice
+takes for Top-K and its gradient, as a multiple of Top-K alone.
 """
 
 import argparse
@@ -25,6 +26,7 @@ SHAPES = ((8, 112, 112, 64), (8, 56, 56, 128), (8, 28, 28, 256), (8, 14, 14, 512
 """The activations after VGG16's first four pools, for a batch of 8."""
 FRACTIONS = (0.05, 0.2, 0.5)
 METHODS = ("top_k", "threshold", "auto")
+GRADIENT = "with gradient"
 
 
 def milliseconds(function: Callable[[], Any]) -> float:
@@ -33,13 +35,21 @@ def milliseconds(function: Callable[[], Any]) -> float:
     return 1000 * (time.perf_counter() - began)
 
 
+def with_gradient(x: jax.Array, cotangent: jax.Array, fraction: float) -> tuple[jax.Array, jax.Array]:
+    """Top-K, and what flows back through it."""
+    sparse, pull_back = jax.vjp(partial(keep_top_k, fraction=fraction), x)
+    return sparse, pull_back(cotangent)[0]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="turns that each takes (default: 9)")
     rounds = parser.parse_args().rounds
     print(versions())
     print("medians in ms; ratio: torch / ours, above 1 means that ours is faster\n")
-    print(f"{'shape':>18} {'kept':>5} {'torch':>8}" + "".join(f" {method:>10} {'ratio':>6}" for method in METHODS))
+    titles = "".join(f" {method:>10} {'ratio':>6}" for method in METHODS)
+    print(f"{'shape':>18} {'kept':>5} {'torch':>8}{titles} {GRADIENT}")
+    ratios: dict[str, list[float]] = {method: [] for method in METHODS}
     for shape, fraction in itertools.product(SHAPES, FRACTIONS):
         # A rectified feature map: half of it is zero.
         x = np.maximum(np.random.default_rng(0).normal(size=shape), 0).astype(np.float32)
@@ -49,6 +59,8 @@ def main() -> None:
         for method in METHODS:
             compiled = jax.jit(partial(keep_top_k, fraction=fraction, method=method))
             contestants[method] = lambda compiled=compiled, x=ours: compiled(x).block_until_ready()
+        both = jax.jit(lambda x, y, fraction=fraction: with_gradient(x, y, fraction))
+        contestants[GRADIENT] = lambda both=both, x=ours: jax.block_until_ready(both(x, x))
         for function in contestants.values():
             function()  # compiles, allocates
         times: dict[str, list[float]] = {name: [] for name in contestants}
@@ -56,10 +68,15 @@ def main() -> None:
             for name, function in contestants.items():
                 times[name].append(milliseconds(function))
         medians = {name: statistics.median(values) for name, values in times.items()}
+        for method in METHODS:
+            ratios[method].append(medians["torch"] / medians[method])
         line = f"{'×'.join(map(str, shape)):>18} {fraction:5.0%} {medians['torch']:8.1f}"
-        print(line + "".join(f" {medians[name]:10.1f} {medians['torch'] / medians[name]:6.2f}" for name in METHODS))
+        line += "".join(f" {medians[method]:10.1f} {ratios[method][-1]:6.2f}" for method in METHODS)
+        print(f"{line} {medians[GRADIENT] / medians['auto']:{len(GRADIENT)}.2f}", flush=True)
+    print(
+        f"{'geometric mean':>33}" + "".join(f"{statistics.geometric_mean(ratios[method]):18.2f}" for method in METHODS)
+    )
 
 
 if __name__ == "__main__":
-    with torch.inference_mode():
-        main()
+    main()
