@@ -4,8 +4,8 @@
 
 First, three jobs with as little work as they can be given, so that nearly all of the time is starting and compiling.
 Each runs twice, with a cache of compiled programs that is empty at first. Then the peak of the resident memory of
-`evaluate.py shape-bias` with VGG16 at seven fractions on 64 of the stimuli, and of torch doing the same forward passes
-in batches of the same size, both with the same random weights. Nothing is left behind.
+`evaluate.py shape-bias` with VGG16, dense and with Top-K 20 %, on 32 of the stimuli, and of torch doing the same
+forward passes in batches of the same size, both with the same random weights. Nothing is left behind.
 """
 
 import argparse
@@ -24,11 +24,10 @@ from networks import NETWORKS
 from PIL import Image
 from torch_reference import import_torchvision, torch_top_k, versions
 
-from sparseshape_jax.evaluation.config import DEFAULT_FRACTIONS
-
 ROOT = Path(__file__).parents[1]
+FRACTIONS = (1.0, 0.2)
 BATCH = 32
-STIMULI = 64
+STIMULI = 32
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float]:
@@ -93,7 +92,7 @@ def torch_forward(stimuli: Path, weights: Path) -> None:
     network.eval()
     files = sorted(stimuli.glob("*/*.png"))
     with torch.inference_mode():
-        for fraction in DEFAULT_FRACTIONS:
+        for fraction in FRACTIONS:
             for start in range(0, len(files), BATCH):
                 images = [np.asarray(Image.open(file).convert("RGB")) for file in files[start : start + BATCH]]
                 x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
@@ -114,7 +113,8 @@ def memory(stimuli: Path, folder: Path) -> None:
     torch.manual_seed(0)
     weights = folder / "vgg16.pth"
     torch.save(import_torchvision().models.vgg16().state_dict(), weights)
-    ours = ["evaluate.py", "shape-bias", "--model", "vgg16", "--weights", str(weights), "--batch_size", str(BATCH)]
+    fractions = ["--fractions", *map(str, FRACTIONS), "--batch_size", str(BATCH)]
+    ours = ["evaluate.py", "shape-bias", "--model", "vgg16", "--weights", str(weights), *fractions]
     commands = {
         "ours": [*ours, "--stimuli", str(some), "--out", str(folder / "shape_bias")],
         "torch": [__file__, "--stimuli", str(some), "--torch", str(weights)],
