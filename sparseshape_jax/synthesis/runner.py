@@ -130,7 +130,7 @@ class Runner:
         params = self.parameterization.to_params(normalize(jnp.asarray(start)), low, high)
         per_image = {"targets": targets, "keep": indices, "low": low, "high": high}
         if scale is None:
-            first = np.asarray(self.minimizer.values(params, {**per_image, "scale": np.ones(len(start), np.float32)}))
+            first = np.asarray(self.minimizer.values(params, {**per_image, "scale": np.ones(len(start), params.dtype)}))
             scale = np.where(np.isfinite(first) & (first > 0), first, np.float32(1))
         return BatchProblem(params, {**per_image, "scale": scale})
 

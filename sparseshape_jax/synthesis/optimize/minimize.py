@@ -203,8 +203,7 @@ class Minimizer:
 
 def _copied(run: Run) -> Carry:
     """What the steps carry, in memory of its own, which they reuse."""
-    carry: Carry = jax.tree.map(jnp.array, (run.params, run.state))
-    return carry
+    return jnp.array(run.params), jax.tree.map(jnp.array, run.state)
 
 
 def _several_steps(
