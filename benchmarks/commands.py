@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from networks import NETWORKS
 from PIL import Image
-from torch_reference import import_torchvision, torch_top_k, versions
+from torch_reference import import_torchvision, torch_logits, versions
 
 ROOT = Path(__file__).parents[1]
 FRACTIONS = (1.0, 0.2)
@@ -43,29 +43,25 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, 
     return time.perf_counter() - began, used.ru_maxrss / 2**20
 
 
-def make_stimuli(folder: Path) -> None:
-    """Four small pictures of noise, named as cue conflicts."""
-    rng = np.random.default_rng(0)
+def write_noise(path: Path, side: int) -> None:
+    """A picture of noise, the same for the same name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(list(path.name.encode()))
+    Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8)).save(path)
+
+
+def make_inputs(folder: Path) -> None:
+    """Four pictures named as cue conflicts, and four in two classes to train on and to test."""
     for shape, texture in (("cat", "dog"), ("dog", "cat"), ("car", "cat"), ("cat", "car")):
-        path = folder / shape / f"{shape}1-{texture}1.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (224, 224, 3), np.uint8)).save(path)
-
-
-def make_images(folder: Path) -> None:
-    """Two small pictures of each of two classes, for training and for testing."""
-    rng = np.random.default_rng(0)
+        write_noise(folder / "stimuli" / shape / f"{shape}1-{texture}1.png", 224)
     for split in ("train", "val"):
         for number in range(4):
-            path = folder / split / f"class{number % 2}" / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+            write_noise(folder / "images" / split / f"class{number % 2}" / f"{number}.png", 32)
 
 
 def starts(folder: Path) -> None:
     """Print how long each job takes the first and the second time."""
-    make_stimuli(folder / "stimuli")
-    make_images(folder / "images")
+    make_inputs(folder)
     jobs = {
         "synthesize texture": ["--images", str(folder / "stimuli/cat/cat1-dog1.png"), "--size", "128", "--steps", "1"],
         "evaluate shape-bias": ["--stimuli", str(folder / "stimuli")],
@@ -96,11 +92,7 @@ def torch_forward(stimuli: Path, weights: Path) -> None:
             for start in range(0, len(files), BATCH):
                 images = [np.asarray(Image.open(file).convert("RGB")) for file in files[start : start + BATCH]]
                 x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
-                for index, layer in enumerate(network.features):
-                    x = layer(x)
-                    if fraction < 1 and index in NETWORKS["vgg16"]:
-                        x = torch_top_k(x, fraction)
-                network.classifier(network.avgpool(x).flatten(1))
+                torch_logits(network, x, fraction, NETWORKS["vgg16"])
 
 
 def memory(stimuli: Path, folder: Path) -> None:

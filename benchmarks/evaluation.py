@@ -38,19 +38,12 @@ BATCH = 32
 def torch_network():
     """torchvision's SqueezeNet with the same weights, as a function of normalized NCHW images and a fraction."""
     import torch
-    from torch_reference import import_torchvision, torch_top_k
+    from torch_reference import import_torchvision, torch_logits
 
     network = import_torchvision().models.squeezenet1_1().eval()
     network.load_state_dict({name: torch.from_numpy(array) for name, array in export(load(MODEL).network).items()})
 
-    def forward(x, fraction: float):
-        for index, layer in enumerate(network.features):
-            x = layer(x)
-            if fraction < 1 and index in POOLS:
-                x = torch_top_k(x, fraction)
-        return network.classifier(x).flatten(1)
-
-    return forward
+    return lambda x, fraction: torch_logits(network, x, fraction, POOLS)
 
 
 def torch_inputs(decoded: Decoded) -> list:

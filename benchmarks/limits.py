@@ -52,7 +52,7 @@ def operations_per_second(rounds: int) -> dict[str, float]:
 
 
 def decoded_per_second(rounds: int) -> float:
-    """Images per second that Pillow decodes, crops and resizes in one thread; the JPEGs of `training.py`."""
+    """Images per second that Pillow decodes, crops and resizes in one thread: a JPEG like those of `training.py`."""
     from skimage import data
 
     stored = io.BytesIO()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from jax_work import Forward
-from torch_reference import import_torchvision, torch_top_k, versions
+from torch_reference import import_torchvision, torch_logits, versions
 
 FRACTION = 0.2
 NETWORKS = {  # name in both libraries: layers of torchvision's `features` that Top-K follows
@@ -31,25 +31,13 @@ def torchs(name: str, images: np.ndarray, fraction: float) -> Callable[[], Any]:
     """A call of torchvision's network on the same images as (N, 3, 224, 224)."""
     network = import_torchvision().models.get_model(name).eval()
     x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-
-    def call() -> torch.Tensor:
-        y = x
-        for index, layer in enumerate(network.features):
-            y = layer(y)
-            if fraction < 1 and index in NETWORKS[name]:
-                y = torch_top_k(y, fraction)
-        if hasattr(network, "avgpool"):
-            y = network.avgpool(y).flatten(1)
-        return network.classifier(y)
-
-    return call
+    return lambda: torch_logits(network, x, fraction, NETWORKS[name])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="turns that each takes (default: 7)")
     parser.add_argument("--batch_size", type=int, default=8, help="images per call (default: 8)")
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="(default: all)")
     options = parser.parse_args()
     print(versions())
     print(
@@ -57,7 +45,7 @@ def main() -> None:
     )
     print(f"{'network':>14} {'kept':>5} {'torch':>8} {'ours':>8} {'ratio':>6} {'Top-K takes':>12}")
     images = np.random.default_rng(0).normal(size=(options.batch_size, 224, 224, 3)).astype(np.float32)
-    for name in options.networks:
+    for name in NETWORKS:
         contestants = {
             (fraction, library): prepare(name, images, fraction)
             for fraction in (FRACTION, 1.0)

@@ -1,5 +1,6 @@
 """What the benchmarks share: the reference's Top-K in PyTorch, torchvision, and a line that says what runs."""
 
+from collections.abc import Container
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,24 @@ def torch_top_k(x: torch.Tensor, fraction: float) -> torch.Tensor:
     rows = x.flatten(2)
     indices = rows.abs().topk(max(1, int(fraction * rows.shape[-1])), dim=-1, sorted=False).indices
     return torch.zeros_like(rows).scatter(-1, indices, rows.gather(-1, indices)).reshape(x.shape)
+
+
+def torch_logits(network: torch.nn.Module, x: torch.Tensor, fraction: float, places: Container[int]) -> torch.Tensor:
+    """The logits of one of torchvision's networks with `features`, after some of whose layers Top-K acts.
+
+    Args:
+        network: SqueezeNet, AlexNet or VGG.
+        x: normalized images, (N, C, H, W).
+        fraction: keep fraction; 1 leaves Top-K out.
+        places: positions in `features`.
+    """
+    for index, layer in enumerate(network.features):
+        x = layer(x)
+        if fraction < 1 and index in places:
+            x = torch_top_k(x, fraction)
+    if hasattr(network, "avgpool"):
+        x = network.avgpool(x).flatten(1)
+    return network.classifier(x).flatten(1)
 
 
 def import_torchvision() -> ModuleType:
