@@ -21,6 +21,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_setti
 from sparseshape_jax import presets
 from sparseshape_jax.cache import keep_programs
 from sparseshape_jax.errors import Incomplete, InputError
+from sparseshape_jax.memory import keep_freed_memory
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -65,6 +66,7 @@ def main(description: str, jobs: Jobs, arguments: Sequence[str] | None = None, *
         try:
             job, settings, profile = _read(parser, jobs, list(sys.argv[1:] if arguments is None else arguments))
             keep_programs()
+            keep_freed_memory()
             module, _, function = job.function.partition(":")
             with _profiled(profile):
                 getattr(import_module(module), function)(settings)

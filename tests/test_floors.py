@@ -11,7 +11,7 @@ import sparseshape_jax
 
 PACKAGE = Path(sparseshape_jax.__file__).parent
 FLOORS = (
-    {"errors", "checks", "output", "cli", "parallel", "preprocessing", "cache", "downloads", "presets"},
+    {"errors", "checks", "output", "cli", "parallel", "preprocessing", "cache", "downloads", "memory", "presets"},
     {"top_k", "models", "observers"},
     {"data", "predictor", "weights", "results", "figures", "relevance", "frequency"},
     {"stimuli", "report", "fid"},

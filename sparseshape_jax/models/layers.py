@@ -3,6 +3,7 @@
 All take NHWC arrays, any float dtype.
 """
 
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -12,6 +13,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+Pads = tuple[tuple[int, int], ...]
+
 HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 """The initializer of torchvision's convolutions in ResNet and VGG (He et al. 2015, by the number of outputs)."""
 
@@ -20,7 +23,9 @@ def max_pool(
     x: Float[Array, "n h w c"], window: int, stride: int, *, padding: int = 0, ceil_mode: bool = False
 ) -> Float[Array, "n H W c"]:
     """`torch.nn.MaxPool2d`; `ceil_mode` also pools the incomplete windows at the lower and right edges."""
-    return _pool(x, window, stride, -jnp.inf, lax.max, padding, ceil_mode)
+    if window > stride:
+        return _largest(x, window, stride, _pads(x, window, stride, padding, ceil_mode))
+    return _reduce_windows(lax.max, x, -jnp.inf, window, stride, _pads(x, window, stride, padding, ceil_mode))
 
 
 class AveragePool(nnx.Module):
@@ -30,10 +35,11 @@ class AveragePool(nnx.Module):
         self.window, self.stride = window, stride
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n H W c"]:
-        return _pool(x, self.window, self.stride, 0.0, lax.add, 0, False) / self.window**2
+        pads = _pads(x, self.window, self.stride, 0, False)
+        return _reduce_windows(lax.add, x, 0.0, self.window, self.stride, pads) / self.window**2
 
 
-def _pool(x: Array, window: int, stride: int, start: float, combine: Any, padding: int, ceil_mode: bool) -> Array:
+def _pads(x: Array, window: int, stride: int, padding: int, ceil_mode: bool) -> Pads:
     pads = [(0, 0)]
     for size in x.shape[1:3]:
         excess = size + 2 * padding - window
@@ -43,10 +49,34 @@ def _pool(x: Array, window: int, stride: int, start: float, combine: Any, paddin
             missing = 0
         pads.append((padding, padding + missing))
     pads.append((0, 0))
+    return tuple(pads)
+
+
+def _reduce_windows(combine: Any, x: Array, start: float, window: int, stride: int, pads: Pads) -> Array:
     # A NumPy scalar, because JAX can differentiate the reduction only if it sees the neutral element.
     return lax.reduce_window(
         x, np.asarray(start, x.dtype), combine, (1, window, window, 1), (1, stride, stride, 1), pads
     )
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+def _largest(x: Array, window: int, stride: int, pads: Pads) -> Array:
+    """Maxima of windows, first of rows and then of columns.
+
+    XLA's CPU backend has no vector code for the reduction of windows: where they overlap, this is three to four times
+    as fast. The derivative is the reduction's, which goes to the first of equal maxima, as in torch.
+    """
+    x = jnp.pad(x, pads, constant_values=-jnp.inf)
+    for axis in (1, 2):
+        before, extent = (slice(None),) * axis, max(0, x.shape[axis] - window + 1)
+        x = reduce(jnp.maximum, [x[*before, first : first + extent : stride] for first in range(window)])
+    return x
+
+
+@_largest.defjvp
+def _largest_jvp(window: int, stride: int, pads: Pads, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    reduction = partial(_reduce_windows, lax.max, start=-jnp.inf, window=window, stride=stride, pads=pads)
+    return _largest(*primals, window, stride, pads), jax.jvp(reduction, primals, tangents)[1]
 
 
 class AdaptiveAveragePool(nnx.Module):
