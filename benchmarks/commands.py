@@ -3,7 +3,8 @@
     python benchmarks/commands.py --stimuli path/to/cue-conflict
 
 First, three jobs with as little work as they can be given, so that nearly all of the time is starting and compiling.
-Each runs twice, with a cache of compiled programs that is empty at first. Then the peak of the resident memory of
+Each runs twice, with a cache of compiled programs that is empty at first; importing its packages alone is timed, too,
+which no cache shortens. Then the peak of the resident memory of
 `evaluate.py shape-bias` with VGG16, dense and with Top-K 20 %, on 32 of the stimuli, and of torch doing the same
 forward passes in batches of the same size, both with the same random weights. Nothing is left behind.
 """
@@ -23,6 +24,8 @@ import torch
 from networks import NETWORKS
 from PIL import Image
 from torch_reference import import_torchvision, torch_logits, versions
+
+from sparseshape_jax.jobs.console import SCRIPTS
 
 ROOT = Path(__file__).parents[1]
 FRACTIONS = (1.0, 0.2)
@@ -71,14 +74,17 @@ def starts(folder: Path) -> None:
         ],
     }
     environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
-    print(f"{'whole command, s':>22} {'first':>8} {'second':>8} {'ratio':>6}   below 1: the second is shorter")
+    print("whole commands, in seconds; a ratio below 1: the second run is shorter\n")
+    print(f"{'job':>22} {'first':>8} {'second':>8} {'ratio':>6} {'imports':>8}")
     for job, settings in jobs.items():
         script, name = job.split()
         times = []
         for number in range(2):
             out = ["--out", str(folder / f"{name}{number}")]
             times.append(run([sys.executable, f"{script}.py", name, *settings, *out], environment)[0])
-        print(f"{job:>22} {times[0]:8.1f} {times[1]:8.1f} {times[1] / times[0]:6.2f}", flush=True)
+        module = SCRIPTS[script].JOBS[name].function.partition(":")[0]
+        imports = run([sys.executable, "-c", f"import {module}"], environment)[0]
+        print(f"{job:>22} {times[0]:8.1f} {times[1]:8.1f} {times[1] / times[0]:6.2f} {imports:8.1f}", flush=True)
 
 
 def torch_forward(stimuli: Path, weights: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from sparseshape_jax import parallel
 from sparseshape_jax.data.images import Images
 from sparseshape_jax.data.loader import Batch, Loader
 from sparseshape_jax.errors import InputError
@@ -67,8 +68,11 @@ class Decoded:
         """The logits of all images, in the order of `shown`."""
         found = []
         for batch in self.batches:
-            found.append(function(batch.images)[: len(batch.indices)])
-            progress(len(batch.indices))
+            shown = len(batch.indices)
+            # Of the copies that fill up the last batch, no more than a call of the network needs.
+            part = parallel.images_in_memory(len(batch.images), batch.images.shape[1:3])
+            found.append(function(batch.images[: -(-shown // part) * part])[:shown])
+            progress(shown)
         return np.concatenate(found)
 
     def decisions(self, function: Logits, progress: Progress) -> tuple[str, ...]:
