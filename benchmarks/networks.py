@@ -23,7 +23,7 @@ from torch_reference import import_torchvision, torch_logits, versions
 
 from sparseshape_jax.memory import keep_freed_memory
 
-FRACTION = 0.2
+FRACTIONS = (0.2, 1.0)
 NETWORKS = {  # name in both libraries: layers of torchvision's `features` that Top-K follows
     "squeezenet1_1": (2, 5, 8),
     "alexnet": (2, 5, 7, 9, 12),
@@ -38,18 +38,23 @@ def torchs(name: str, images: np.ndarray, fraction: float) -> Callable[[], Any]:
     return lambda: torch_logits(network, x, fraction, NETWORKS[name])
 
 
-def serve(library: str, name: str, fraction: float, batch_size: int) -> None:
-    """What a contestant's process does: a forward pass for each line that it reads, and the seconds that it took."""
+def serve(library: str, name: str, batch_size: int) -> None:
+    """What a contestant's process does: for each line that it reads, the seconds of its passes, Top-K first."""
     images = np.random.default_rng(0).normal(size=(batch_size, 224, 224, 3)).astype(np.float32)
     if library == "ours":
         keep_freed_memory()  # as every job does
-    call = Forward(name, images, fraction) if library == "ours" else torchs(name, images, fraction)
-    call()  # compiles, allocates
+    calls = [(Forward if library == "ours" else torchs)(name, images, fraction) for fraction in FRACTIONS]
+    for call in calls:
+        call()  # compiles, allocates
     print("ready", flush=True)
     for _ in sys.stdin:
-        began = time.perf_counter()
-        call()
-        print(time.perf_counter() - began, flush=True)
+        print(*map(timed, calls), flush=True)
+
+
+def timed(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 class Contestant:
@@ -60,12 +65,12 @@ class Contestant:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._next_line()
 
-    def turn(self) -> float:
-        """The seconds of one forward pass."""
+    def turn(self) -> list[float]:
+        """The seconds of a forward pass at each of `FRACTIONS`."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return float(self._next_line())
+        return [float(seconds) for seconds in self._next_line().split()]
 
     def end(self) -> None:
         self._process.communicate()
@@ -82,12 +87,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="turns that each takes (default: 7)")
     parser.add_argument("--batch_size", type=int, default=8, help="images per call (default: 8)")
     parser.add_argument(
-        "--serve", nargs=4, metavar=("LIBRARY", "NETWORK", "FRACTION", "BATCH"), help="be one (what the table runs)"
+        "--serve", nargs=3, metavar=("LIBRARY", "NETWORK", "BATCH"), help="be one (what the table runs)"
     )
     options = parser.parse_args()
     if options.serve:
-        library, name, fraction, batch_size = options.serve
-        serve(library, name, float(fraction), int(batch_size))
+        library, name, batch_size = options.serve
+        serve(library, name, int(batch_size))
         return
     print(versions())
     print(
@@ -95,18 +100,19 @@ def main() -> None:
     )
     print(f"{'network':>14} {'kept':>5} {'torch':>8} {'ours':>8} {'ratio':>6} {'Top-K takes':>12}")
     for name in NETWORKS:
-        keys = [(fraction, library) for fraction in (FRACTION, 1.0) for library in ("torch", "ours")]
-        contestants = {key: Contestant(key[1], name, key[0], options.batch_size) for key in keys}
-        times: dict[tuple[float, str], list[float]] = {key: [] for key in contestants}
+        contestants = {library: Contestant(library, name, options.batch_size) for library in ("torch", "ours")}
+        times: dict[str, list[list[float]]] = {library: [] for library in contestants}
         for _ in range(options.rounds):
-            for key, contestant in contestants.items():
-                times[key].append(contestant.turn())
+            for library, contestant in contestants.items():
+                times[library].append(contestant.turn())
         for contestant in contestants.values():
             contestant.end()
-        speed = {key: options.batch_size / statistics.median(values) for key, values in times.items()}
-        for fraction in (FRACTION, 1.0):
-            theirs, our = speed[fraction, "torch"], speed[fraction, "ours"]
-            share = f" {1 - our / speed[1.0, 'ours']:12.1%}" if fraction < 1 else ""
+        speed = {
+            library: [options.batch_size / statistics.median(column) for column in zip(*rounds, strict=True)]
+            for library, rounds in times.items()
+        }
+        for fraction, theirs, our in zip(FRACTIONS, speed["torch"], speed["ours"], strict=True):
+            share = f" {1 - our / speed['ours'][-1]:12.1%}" if fraction < 1 else ""
             print(f"{name:>14} {fraction:5.0%} {theirs:8.1f} {our:8.1f} {our / theirs:6.2f}{share}", flush=True)
 
 
