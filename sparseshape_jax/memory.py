@@ -13,8 +13,8 @@ def keep_freed_memory() -> None:
 
     XLA allocates the intermediate maps anew at each call, and glibc takes every block above 32 MiB from the system and
     gives it back, so that the system clears those pages again and again. Kept in the heap, they cost nothing: on two
-    cores VGG16 classifies a quarter more images per second, and SqueezeNet in batches of 64 (`benchmarks/memory.py`). Peak
-    memory grows by a tenth at most. The user's own `MALLOC_…` or `GLIBC_TUNABLES` go first.
+    cores VGG16 classifies a quarter more images per second, and so does SqueezeNet in batches of 64; the peak of memory
+    grows by a tenth at most there (`benchmarks/memory.py`). The user's own `MALLOC_…` or `GLIBC_TUNABLES` go first.
     """
     own = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     if own or not sys.platform.startswith("linux"):
