@@ -4,9 +4,9 @@
 
 First, three jobs with as little work as they can be given, so that nearly all of the time is starting and compiling.
 Each runs twice, with a cache of compiled programs that is empty at first; importing its packages alone is timed, too,
-which no cache shortens. Then the peak of the resident memory of
-`evaluate.py shape-bias` with VGG16, dense and with Top-K 20 %, on 32 of the stimuli, and of torch doing the same
-forward passes in batches of the same size, both with the same random weights. Nothing is left behind.
+which no cache shortens. Then the peak of the resident memory of `evaluate.py shape-bias` with VGG16, dense and with
+Top-K 20 %, on 32 of the stimuli, and of torch doing the same forward passes in batches of the same size, both with the
+same random weights. Nothing is left behind.
 """
 
 import argparse

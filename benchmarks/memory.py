@@ -8,7 +8,6 @@ peak of resident memory.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -55,7 +54,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for keep in found:
                 command = [sys.executable, __file__, "--case", network, str(batch_size), str(keep)]
-                done = subprocess.run(command, env=os.environ, check=True, capture_output=True, text=True)
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
                 found[keep].append(json.loads(done.stdout))
         speeds, peaks = (
             [statistics.median(one[name] for one in found[keep]) for keep in found] for name in ("speed", "peak")

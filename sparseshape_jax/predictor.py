@@ -92,6 +92,8 @@ class Predictor:
             for part in np.split(images, len(images) // at_once):
                 found = program(self._state, counts if self.traced else {}, part)
                 parts.append({name: np.asarray(found[name]) for name in wanted})  # JAX has sorted them
+            if len(parts) == 1:  # without another copy
+                return parts[0]
             return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
 
         return call

@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 Pads = tuple[tuple[int, int], ...]
+"""How much is added before and after each of the axes (N, H, W, C)."""
 
 HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 """The initializer of torchvision's convolutions in ResNet and VGG (He et al. 2015, by the number of outputs)."""
@@ -23,9 +24,10 @@ def max_pool(
     x: Float[Array, "n h w c"], window: int, stride: int, *, padding: int = 0, ceil_mode: bool = False
 ) -> Float[Array, "n H W c"]:
     """`torch.nn.MaxPool2d`; `ceil_mode` also pools the incomplete windows at the lower and right edges."""
+    pads = _pads(x, window, stride, padding, ceil_mode)
     if window > stride:
-        return _largest(x, window, stride, _pads(x, window, stride, padding, ceil_mode))
-    return _reduce_windows(lax.max, x, -jnp.inf, window, stride, _pads(x, window, stride, padding, ceil_mode))
+        return _largest(x, window, stride, pads)
+    return _reduce_windows(lax.max, x, -jnp.inf, window, stride, pads)
 
 
 class AveragePool(nnx.Module):

