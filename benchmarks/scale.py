@@ -3,18 +3,20 @@
     python benchmarks/scale.py --out scale.png
 
 Each panel changes one thing and leaves the others: maps of 56×56 positions and 128 channels, 8 images, 20 %. The
-network is SqueezeNet 1.1 at 224 pixels with Top-K 20 %. Devices are virtual ones of this machine's CPU, so that the
-last panel shows what splitting costs, not what more hardware gains. Takes a few minutes.
+network is SqueezeNet 1.1 at 224 pixels with Top-K 20 %, and what is trained is ResNet-18 at 32 pixels with batches of
+32. Devices are virtual ones of this machine's CPU, and both processes run on it, so that the last panel shows what
+splitting and averaging cost, not what more hardware gains. Takes about five minutes, and prints each line as it comes.
 """
 
 import argparse
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,16 +24,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax_work import Forward, random_network
+from jax_work import Forward, random_network, training_step
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparseshape_jax import TopK, keep_top_k
+from sparseshape_jax import TopK, keep_top_k, parallel
 from sparseshape_jax.figures.save import save
 from sparseshape_jax.predictor import Predictor
 from sparseshape_jax.preprocessing import Preprocessing
 from sparseshape_jax.top_k.placement import place
 
-SIDES = (7, 14, 28, 56, 112)
+POSITIONS = tuple(side**2 for side in (7, 14, 28, 56, 112))
 CHANNELS = (16, 64, 128, 256, 512)
 IMAGES = (1, 2, 4, 8, 16, 32)
 FRACTIONS = (0.01, 0.05, 0.2, 0.5, 0.8)
@@ -71,49 +74,81 @@ def split(rounds: int) -> float:
     return milliseconds(lambda: logits(pixels), rounds)
 
 
-def on_devices(count: int, rounds: int) -> float:
-    """`split` in a process of its own that sees this many virtual devices."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
-    command = [sys.executable, __file__, "--split", "--rounds", str(rounds)]
-    done = subprocess.run(command, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def train(rounds: int) -> float:
+    """Milliseconds of a training step, whose gradients are averaged over all devices of all processes."""
+    images = 32 // jax.process_count()
+    rng = np.random.default_rng(jax.process_index())
+    batch = rng.integers(0, 256, (images, 32, 32, 3), np.uint8), rng.integers(0, 10, images).astype(np.int32)
+    return milliseconds(training_step(batch, 0.2, classes=10), rounds)
+
+
+WORK = {"split": split, "train": train}
+
+
+def elsewhere(work: str, rounds: int, *, devices: int = 1, processes: int = 1) -> float:
+    """Some `WORK` in processes of its own, each of which sees this many virtual devices."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    command = [sys.executable, __file__, "--work", work, "--rounds", str(rounds)]
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    started = []
+    for process in range(processes):
+        join = ["--join", str(port), str(processes), str(process)] if processes > 1 else []
+        environment = os.environ | {"XLA_FLAGS": flags}
+        started.append(subprocess.Popen(command + join, env=environment, stdout=subprocess.PIPE, text=True))
+    printed = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        raise SystemExit(f"{work} on {devices} devices of {processes} processes failed; see above")
+    return float(json.loads(printed[0].splitlines()[-1]))
+
+
+def draw(axes: Axes, label: str, values: Sequence[float], measure: Callable[[Any], float]) -> None:
+    """Measure a line of a panel, draw it, and print it."""
+    found = [measure(value) for value in values]
+    axes.loglog(values, found, marker="o", label=label)
+    row = ", ".join(f"{value:g}: {cost:.2f}" for value, cost in zip(values, found, strict=True))
+    # The slope in log-log axes, by least squares: 1 is proportional growth.
+    slope = f"; exponent {np.polyfit(np.log(values), np.log(found), 1)[0]:.2f}" if len(values) > 1 else ""
+    print(f"{label} by {axes.get_xlabel()}, ms: {row}{slope}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("scale.png"), help="the figure (default: scale.png)")
     parser.add_argument("--rounds", type=int, default=7, help="calls that are timed, each (default: 7)")
-    parser.add_argument("--split", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--work", choices=WORK, help=argparse.SUPPRESS)
+    parser.add_argument("--join", type=int, nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     rounds = options.rounds
-    if options.split:
-        print(json.dumps(split(rounds)))
+    if options.work:
+        if options.join:
+            port, processes, process = options.join
+            parallel.start_processes(coordinator=f"localhost:{port}", processes=processes, process=process)
+        print(json.dumps(WORK[options.work](rounds)))
         return
 
-    panels = {
-        "positions": ([side**2 for side in SIDES], {"Top-K": [top_k(rounds, side=side) for side in SIDES]}),
-        "channels": (CHANNELS, {"Top-K": [top_k(rounds, channels=channels) for channels in CHANNELS]}),
-        "images": (
-            IMAGES,
-            {
-                "Top-K": [top_k(rounds, images=images) for images in IMAGES],
-                "SqueezeNet, dense": [network(rounds, images, 1.0) for images in IMAGES],
-                "SqueezeNet, 20 %": [network(rounds, images, 0.2) for images in IMAGES],
-            },
-        ),
-        "keep fraction": (FRACTIONS, {"Top-K": [top_k(rounds, fraction=fraction) for fraction in FRACTIONS]}),
-        "virtual devices": (DEVICES, {"SqueezeNet, 20 %": [on_devices(count, rounds) for count in DEVICES]}),
-    }
     figure = Figure(figsize=(15, 3.2), layout="constrained")
-    for axes, (name, (values, lines)) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for label, found in lines.items():
-            axes.loglog(values, found, marker="o", label=label)
-            # The slope in log-log axes, by least squares: 1 is proportional growth.
-            slope = np.polyfit(np.log(values), np.log(found), 1)[0]
-            row = ", ".join(f"{value:g}: {cost:.2f}" for value, cost in zip(values, found, strict=True))
-            print(f"{label} by {name}, ms: {row}; exponent {slope:.2f}", flush=True)
+    panels = {
+        "positions": POSITIONS,
+        "channels": CHANNELS,
+        "images": IMAGES,
+        "keep fraction": FRACTIONS,
+        "virtual devices": DEVICES,
+    }
+    for axes, name in zip(figure.subplots(1, len(panels)), panels, strict=True):
         axes.set_xlabel(name)
-        axes.set_xticks(values, [f"{value:g}" for value in values], minor=False)
+    positions, channels, images, fractions, devices = figure.axes
+    draw(positions, "Top-K", POSITIONS, lambda count: top_k(rounds, side=round(count**0.5)))
+    draw(channels, "Top-K", CHANNELS, lambda count: top_k(rounds, channels=count))
+    draw(fractions, "Top-K", FRACTIONS, lambda fraction: top_k(rounds, fraction=fraction))
+    draw(images, "Top-K", IMAGES, lambda count: top_k(rounds, images=count))
+    draw(images, "SqueezeNet, dense", IMAGES, lambda count: network(rounds, count, 1.0))
+    draw(images, "SqueezeNet, 20 %", IMAGES, lambda count: network(rounds, count, 0.2))
+    draw(devices, "SqueezeNet, 20 %", DEVICES, lambda count: elsewhere("split", rounds, devices=count))
+    draw(devices, "training step", DEVICES, lambda count: elsewhere("train", rounds, devices=count))
+    draw(devices, "training step, 2 processes", [2], lambda count: elsewhere("train", rounds, processes=count))
+    for axes, values in zip(figure.axes, panels.values(), strict=True):
+        axes.set_xticks(values, [f"{value:g}" for value in values])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.legend()
