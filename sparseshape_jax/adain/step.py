@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from sparseshape_jax.adain.losses import Statistics, content_loss, style_loss
 from sparseshape_jax.models.adain import Decoder
-from sparseshape_jax.parallel import AXIS
+from sparseshape_jax.parallel import mean_over_devices
 from sparseshape_jax.stylize.adain import LoadedEncoder
 from sparseshape_jax.stylize.statistics import Features, channel_statistics, with_statistics
 
@@ -120,7 +119,7 @@ class DecoderStep:
 
         def step(state: DecoderState, batch: Any, _: Any) -> tuple[DecoderState, dict[str, Array]]:
             gradient, metrics = jax.grad(loss_of, has_aux=True)(state.params, batch)
-            gradient, metrics = lax.pmean((gradient, metrics), AXIS)
+            gradient, metrics = mean_over_devices((gradient, metrics))
             with jax.numpy_dtype_promotion("standard"):  # optax raises a float to the power of an integer
                 updates, optimizer = self.optimizers[styles].update(gradient, state.optimizer, state.params)
             params = optax.apply_updates(state.params, updates)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from sparseshape_jax.classifier.sparsity import Operators
 from sparseshape_jax.models import Network
-from sparseshape_jax.parallel import AXIS
+from sparseshape_jax.parallel import AXIS, mean_over_devices
 from sparseshape_jax.preprocessing import Preprocessing
 from sparseshape_jax.training.schedules import Plateau
 
@@ -116,7 +116,7 @@ class ClassifierStep:
 
             (loss, (hits, stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
             # Statistics of the devices' own parts are averaged too, so that the state stays the same everywhere.
-            loss, hits, stats, gradient = lax.pmean((loss, hits, stats, gradient), AXIS)
+            loss, hits, stats, gradient = mean_over_devices((loss, hits, stats, gradient))
             updates, optimizer = self.optimizer.update(gradient, state.optimizer, params)
             if state.plateau is not None:
                 updates = optax.tree.scale(state.plateau.scale, updates)

@@ -27,7 +27,7 @@ from sparseshape_jax.few_shot.options import AugmentPolicy
 from sparseshape_jax.models.fastgan import Generator, Images
 from sparseshape_jax.models.fastgan_discriminator import Discriminator, Real, targets
 from sparseshape_jax.models.network import Operator
-from sparseshape_jax.parallel import AXIS
+from sparseshape_jax.parallel import AXIS, mean_over_devices
 
 MARGINS = 2 * 5 * 5
 """Logits of an image and of its small copy."""
@@ -281,7 +281,7 @@ class GANStep:
 
     def _mean(self, tree: Any) -> Any:
         """The mean over all devices."""
-        return tree if self.axis_name is None else lax.pmean(tree, self.axis_name)
+        return tree if self.axis_name is None else mean_over_devices(tree)
 
 
 def to_floats(pixels: UInt8[Array, "n h w 3"], dtype: Any = jnp.float32) -> Float[Array, "n h w 3"]:

@@ -24,10 +24,37 @@ def max_pool(
     x: Float[Array, "n h w c"], window: int, stride: int, *, padding: int = 0, ceil_mode: bool = False
 ) -> Float[Array, "n H W c"]:
     """`torch.nn.MaxPool2d`; `ceil_mode` also pools the incomplete windows at the lower and right edges."""
-    pads = _pads(x, window, stride, padding, ceil_mode)
-    if window > stride:
-        return _largest(x, window, stride, pads)
-    return _reduce_windows(lax.max, x, -jnp.inf, window, stride, pads)
+    x = jnp.pad(x, _pads(x, window, stride, padding, ceil_mode), constant_values=-jnp.inf)
+    # Along a row first, so that the derivative goes to the first of equal maxima in reading order, as in torch.
+    return _largest(_largest(x, 2, window, stride), 1, window, stride)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+def _largest(x: Array, axis: int, window: int, stride: int) -> Array:
+    """Maxima of windows along one axis.
+
+    XLA's CPU backend has no vector code for the reduction of windows, and takes ten times as long for its derivative.
+    """
+    return reduce(jnp.maximum, _each_place(x, axis, window, stride))
+
+
+@_largest.defjvp
+def _largest_jvp(axis: int, window: int, stride: int, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    largest = _largest(*primals, axis, window, stride)
+    found, change = jnp.zeros(largest.shape, bool), jnp.zeros_like(largest)
+    values, changes = (_each_place(array, axis, window, stride) for (array,) in (primals, tangents))
+    for value, tangent in zip(values, changes, strict=True):
+        first = (value == largest) & ~found
+        found |= first
+        change += jnp.where(first, tangent, 0)
+    return largest, change
+
+
+def _each_place(x: Array, axis: int, window: int, stride: int) -> list[Array]:
+    """The first entry of each window along an axis, the second, and so on."""
+    extent = max(0, x.shape[axis] - window + 1)
+    before = (slice(None),) * axis
+    return [x[*before, first : first + extent : stride] for first in range(window)]
 
 
 class AveragePool(nnx.Module):
@@ -38,7 +65,9 @@ class AveragePool(nnx.Module):
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n H W c"]:
         pads = _pads(x, self.window, self.stride, 0, False)
-        return _reduce_windows(lax.add, x, 0.0, self.window, self.stride, pads) / self.window**2
+        window, stride = ((1, length, length, 1) for length in (self.window, self.stride))
+        # A NumPy scalar, because JAX can differentiate the reduction only if it sees the neutral element.
+        return lax.reduce_window(x, np.zeros((), x.dtype), lax.add, window, stride, pads) / self.window**2
 
 
 def _pads(x: Array, window: int, stride: int, padding: int, ceil_mode: bool) -> Pads:
@@ -52,33 +81,6 @@ def _pads(x: Array, window: int, stride: int, padding: int, ceil_mode: bool) -> 
         pads.append((padding, padding + missing))
     pads.append((0, 0))
     return tuple(pads)
-
-
-def _reduce_windows(combine: Any, x: Array, start: float, window: int, stride: int, pads: Pads) -> Array:
-    # A NumPy scalar, because JAX can differentiate the reduction only if it sees the neutral element.
-    return lax.reduce_window(
-        x, np.asarray(start, x.dtype), combine, (1, window, window, 1), (1, stride, stride, 1), pads
-    )
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
-def _largest(x: Array, window: int, stride: int, pads: Pads) -> Array:
-    """Maxima of windows, first of rows and then of columns.
-
-    XLA's CPU backend has no vector code for the reduction of windows: where they overlap, this is three to four times
-    as fast. The derivative is the reduction's, which goes to the first of equal maxima, as in torch.
-    """
-    x = jnp.pad(x, pads, constant_values=-jnp.inf)
-    for axis in (1, 2):
-        before, extent = (slice(None),) * axis, max(0, x.shape[axis] - window + 1)
-        x = reduce(jnp.maximum, [x[*before, first : first + extent : stride] for first in range(window)])
-    return x
-
-
-@_largest.defjvp
-def _largest_jvp(window: int, stride: int, pads: Pads, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    reduction = partial(_reduce_windows, lax.max, start=-jnp.inf, window=window, stride=stride, pads=pads)
-    return _largest(*primals, window, stride, pads), jax.jvp(reduction, primals, tangents)[1]
 
 
 class AdaptiveAveragePool(nnx.Module):

@@ -99,6 +99,12 @@ def test_gradient_of_max_pool(torch, ceil_mode):
     )
 
 
+@pytest.mark.parametrize(("window", "stride"), [(3, 2), (2, 2), (2, 1), (2, 3)])
+def test_gradient_of_max_pool_goes_to_the_first_of_equal_maxima(torch, window, stride):
+    equal = np.round(np.maximum(sample(2, 12, 11, 3), 0))
+    compare_with_gradient(torch, lambda x: max_pool(x, window, stride), torch.nn.MaxPool2d(window, stride), equal)
+
+
 def test_gradient_of_average_pool(torch):
     compare_with_gradient(torch, AveragePool(2, 2), torch.nn.AvgPool2d(2), sample(2, 9, 8, 3))
 

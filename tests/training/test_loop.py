@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from jax import lax
 
 from sparseshape_jax import parallel
 from sparseshape_jax.errors import InputError
@@ -51,7 +50,7 @@ class Line:
             def loss_of(slopes: jax.Array) -> jax.Array:
                 return ((x @ slopes - y) ** 2).mean()
 
-            loss, gradient = lax.pmean(jax.value_and_grad(loss_of)(state["slopes"]), parallel.AXIS)
+            loss, gradient = parallel.mean_over_devices(jax.value_and_grad(loss_of)(state["slopes"]))
             return {"slopes": state["slopes"] - rate * gradient}, {"loss": loss}
 
         self.rate, self.compiled = np.float32(rate), parallel.data_parallel(step, donate=True)
