@@ -2,53 +2,121 @@
 
     python benchmarks/limits.py
 
-First, a training step of ResNet-18 at 32 and 64 px, batch of 32, in both libraries, and what part of its time the
-operations of its convolutions would take in a large product of two matrices, where nothing waits for memory. Then
-decoding a JPEG, cropping it at random to 224 px and flipping it, by Pillow in one thread, times two: no loader that
-decodes with Pillow can do more with two cores, in either library.
+First, a training step of ResNet-18 at 32 and 64 px, batch of 32, in both libraries; what its convolutions take alone,
+forward and both gradients, each in a program of its own; and what part of the step their operations would take in a
+large product of two matrices, where nothing waits for memory. Each library is a process of its own. Then decoding a
+JPEG, cropping it at random to 224 px and flipping it, by Pillow in one thread, times two: no loader that decodes with
+Pillow can do more with two cores, in either library.
 """
 
 import argparse
 import io
 import statistics
 import time
-from typing import Any
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from jax_work import training_step
+from contestants import LIBRARIES, medians_of, serve
+from flax import nnx
 from PIL import Image
 from torch_reference import import_torchvision, versions
-from training import BATCH, CLASSES, CROP, SIDES, medians, torch_step
+from training import BATCH, CROP, SIDES, steps
+
+from sparseshape_jax.models.layers import Conv
 
 PRODUCT = 2048
 """Rows and columns of the matrices that are multiplied."""
 
 
-def operations(side: int) -> float:
-    """Of the convolutions of a training step: forward, and the gradients by kernel and (but for the first) input."""
-    found = []
+class Convolution(NamedTuple):
+    """A convolution of ResNet-18, on a batch."""
+
+    x: tuple[int, int, int, int]
+    """(N, C, H, W)."""
+    kernel: tuple[int, int, int, int]
+    """(out, in, rows, columns)."""
+    stride: int
+    padding: int
+
+    @property
+    def gradients(self) -> tuple[bool, bool]:
+        """By input and by kernel; nobody needs the one by the image."""
+        return self.x[1] > 3, True
+
+    def operations(self) -> float:
+        """Of a training step."""
+        positions = np.prod([(size + 2 * self.padding - self.kernel[2]) // self.stride + 1 for size in self.x[2:]])
+        return float((1 + sum(self.gradients)) * 2 * self.x[0] * positions * np.prod(self.kernel))
+
+
+def convolutions(side: int) -> Counter[Convolution]:
+    """How often each stands in the network."""
+    found: Counter[Convolution] = Counter()
     network = import_torchvision().models.resnet18().eval()
 
-    def count(layer: Any, inputs: Any, output: Any) -> None:
-        passes = 3 if inputs[0].shape[1] > 3 else 2
-        found.append(passes * 2 * output.shape[2] * output.shape[3] * layer.weight.numel())
+    def count(layer: Any, inputs: Any, _: Any) -> None:
+        found[
+            Convolution((BATCH, *inputs[0].shape[1:]), (*layer.weight.shape,), layer.stride[0], layer.padding[0])
+        ] += 1
 
     for layer in network.modules():
         if isinstance(layer, torch.nn.Conv2d):
             layer.register_forward_hook(count)
     network(torch.zeros(1, 3, side, side))
-    return float(BATCH * sum(found))
+    return found
 
 
-def operations_per_second(rounds: int) -> dict[str, float]:
-    """What each library does in a product of two float32 matrices."""
-    ours, theirs = jnp.ones((PRODUCT, PRODUCT)), torch.ones(PRODUCT, PRODUCT)
-    multiply = jax.jit(jnp.matmul)
-    calls = {"torch": lambda: theirs @ theirs, "ours": lambda: multiply(ours, ours).block_until_ready()}
-    return {name: 2 * PRODUCT**3 / seconds for name, seconds in medians(calls, rounds).items()}
+def torchs(one: Convolution) -> Callable[[], Any]:
+    """A call of torch's convolution and its gradients."""
+    x, kernel = torch.randn(one.x), torch.randn(one.kernel)
+    stride, padding = [one.stride] * 2, [one.padding] * 2
+    change = torch.randn_like(torch.nn.functional.conv2d(x, kernel, None, stride, padding))
+
+    def call() -> None:
+        torch.nn.functional.conv2d(x, kernel, None, stride, padding)
+        torch.ops.aten.convolution_backward(
+            change, x, kernel, None, stride, padding, [1, 1], False, [0, 0], 1, [*one.gradients, False]
+        )
+
+    return call
+
+
+def ours(one: Convolution) -> Callable[[], Any]:
+    """A call of our layer and its gradients."""
+    rngs = nnx.Rngs(0)
+    outputs, inputs, *taps = one.kernel
+    layer = Conv(inputs, outputs, taps, strides=one.stride, padding=one.padding, use_bias=False, rngs=rngs)
+    graphdef, state = nnx.split(layer)
+    x = rngs.normal((one.x[0], *one.x[2:], inputs))
+    change = jnp.ones(jax.eval_shape(layer, x).shape)
+    arguments = 2 if one.gradients[0] else 1
+
+    @jax.jit
+    def passes(*values: Any) -> Any:
+        y, gradient = jax.vjp(lambda *found: nnx.merge(graphdef, *found[:1])(*(*found, x)[1:2]), *values)
+        return y, gradient(change)
+
+    return lambda: jax.block_until_ready(passes(*(state, x)[:arguments]))
+
+
+def product(library: str) -> Callable[[], Any]:
+    """A call of a product of two matrices."""
+    if library == "torch":
+        theirs = torch.ones(PRODUCT, PRODUCT)
+        return lambda: theirs @ theirs
+    ours, multiply = jnp.ones((PRODUCT, PRODUCT)), jax.jit(jnp.matmul)
+    return lambda: multiply(ours, ours).block_until_ready()
+
+
+def calls(library: str, side: int) -> list[Callable[[], Any]]:
+    """A product of matrices, a training step, and each of its convolutions."""
+    convolution = torchs if library == "torch" else ours
+    return [product(library), *steps(library, side, (1.0,)), *map(convolution, convolutions(side))]
 
 
 def decoded_per_second(rounds: int) -> float:
@@ -74,21 +142,33 @@ def decoded_per_second(rounds: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="turns that each takes (default: 7)")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--serve", nargs=2, metavar=("LIBRARY", "SIDE"), help="be one (what the table runs)")
+    options = parser.parse_args()
+    if options.serve:
+        library, side = options.serve
+        serve(library, lambda: calls(library, int(side)))
+        return
     print(versions())
-    print("medians; part: of the time, what the operations of its convolutions take in a product of matrices\n")
-    speed = operations_per_second(rounds)
-    print(f"{f'ResNet-18, batch {BATCH}':>22} {'torch, ms':>10} {'part':>6} {'ours, ms':>10} {'part':>6}")
-    rng = np.random.default_rng(0)
+    print("medians, ms; product: what the operations of the convolutions take in a product of matrices\n")
+    print(
+        f"{f'ResNet-18, batch {BATCH}':>22} {'':>5} {'step':>7} {'convolutions alone':>19} {'product':>13}", flush=True
+    )
     for side in SIDES:
-        batch = rng.integers(0, 256, (BATCH, side, side, 3), np.uint8), rng.integers(0, CLASSES, BATCH).astype(np.int32)
-        steps = medians({"torch": torch_step(batch, 1.0), "ours": training_step(batch, 1.0, classes=CLASSES)}, rounds)
-        line = f"{f'{side}×{side}, dense':>22}"
-        for name, seconds in steps.items():
-            line += f" {1e3 * seconds:10.1f} {operations(side) / speed[name] / seconds:6.0%}"
-        print(line, flush=True)
-    print(f"\na product of matrices: torch {speed['torch'] / 1e9:.0f}, ours {speed['ours'] / 1e9:.0f} GFLOP/s")
-    print(f"Pillow, two threads at best: {2 * decoded_per_second(rounds):.0f} images per second")
+        found, counts = medians_of(__file__, options.rounds, side), convolutions(side)
+        operations = sum(count * one.operations() for one, count in counts.items())
+        for library in LIBRARIES:
+            one_product, step, *each = found[library]
+            alone = sum(count * seconds for count, seconds in zip(counts.values(), each, strict=True))
+            least = operations * one_product / (2 * PRODUCT**3)
+            print(
+                f"{f'{side}×{side}, dense':>22} {library:>5} {1e3 * step:7.1f} {1e3 * alone:12.1f} ({alone / step:4.0%})"
+                f" {1e3 * least:6.1f} ({least / step:4.0%})",
+                flush=True,
+            )
+    print(
+        f"\na product of matrices, GFLOP/s: {', '.join(f'{name} {2 * PRODUCT**3 / found[name][0] / 1e9:.0f}' for name in LIBRARIES)}"
+    )
+    print(f"Pillow, two threads at best: {2 * decoded_per_second(options.rounds):.0f} images per second")
 
 
 if __name__ == "__main__":
