@@ -94,14 +94,19 @@ def ours(one: Convolution) -> Callable[[], Any]:
     graphdef, state = nnx.split(layer)
     x = rngs.normal((one.x[0], *one.x[2:], inputs))
     change = jnp.ones(jax.eval_shape(layer, x).shape)
-    arguments = 2 if one.gradients[0] else 1
+
+    def forward(state: Any, x: Any) -> Any:
+        return nnx.merge(graphdef, state)(x)
 
     @jax.jit
-    def passes(*values: Any) -> Any:
-        y, gradient = jax.vjp(lambda *found: nnx.merge(graphdef, *found[:1])(*(*found, x)[1:2]), *values)
-        return y, gradient(change)
+    def passes(state: Any, x: Any) -> Any:
+        if one.gradients[0]:
+            y, gradients = jax.vjp(forward, state, x)
+        else:
+            y, gradients = jax.vjp(lambda state: forward(state, x), state)
+        return y, gradients(change)
 
-    return lambda: jax.block_until_ready(passes(*(state, x)[:arguments]))
+    return lambda: jax.block_until_ready(passes(state, x))
 
 
 def product(library: str) -> Callable[[], Any]:
@@ -150,24 +155,19 @@ def main() -> None:
         return
     print(versions())
     print("medians, ms; product: what the operations of the convolutions take in a product of matrices\n")
-    print(
-        f"{f'ResNet-18, batch {BATCH}':>22} {'':>5} {'step':>7} {'convolutions alone':>19} {'product':>13}", flush=True
-    )
+    title = f"ResNet-18, batch {BATCH}"
+    print(f"{title:>22} {'':>5} {'step':>7} {'convolutions alone':>19} {'product':>13}", flush=True)
     for side in SIDES:
         found, counts = medians_of(__file__, options.rounds, side), convolutions(side)
         operations = sum(count * one.operations() for one, count in counts.items())
         for library in LIBRARIES:
-            one_product, step, *each = found[library]
-            alone = sum(count * seconds for count, seconds in zip(counts.values(), each, strict=True))
-            least = operations * one_product / (2 * PRODUCT**3)
-            print(
-                f"{f'{side}×{side}, dense':>22} {library:>5} {1e3 * step:7.1f} {1e3 * alone:12.1f} ({alone / step:4.0%})"
-                f" {1e3 * least:6.1f} ({least / step:4.0%})",
-                flush=True,
-            )
-    print(
-        f"\na product of matrices, GFLOP/s: {', '.join(f'{name} {2 * PRODUCT**3 / found[name][0] / 1e9:.0f}' for name in LIBRARIES)}"
-    )
+            multiplied, step, *each = (1e3 * seconds for seconds in found[library])
+            alone = sum(count * cost for count, cost in zip(counts.values(), each, strict=True))
+            least = operations / (2 * PRODUCT**3) * multiplied
+            line = f"{f'{side}×{side}, dense':>22} {library:>5} {step:7.1f}"
+            print(f"{line} {alone:12.1f} ({alone / step:4.0%}) {least:6.1f} ({least / step:4.0%})", flush=True)
+    speed = [f"{library} {2 * PRODUCT**3 / found[library][0] / 1e9:.0f}" for library in LIBRARIES]
+    print(f"\na product of matrices, GFLOP/s: {', '.join(speed)}")
     print(f"Pillow, two threads at best: {2 * decoded_per_second(options.rounds):.0f} images per second")
 
 
