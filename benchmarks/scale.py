@@ -135,7 +135,7 @@ def main() -> None:
         "keep fraction": FRACTIONS,
         "virtual devices": DEVICES,
     }
-    for axes, name in zip(figure.subplots(1, len(panels)), panels, strict=True):
+    for axes, name in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
         axes.set_xlabel(name)
     positions, channels, images, fractions, devices = figure.axes
     draw(positions, "Top-K", POSITIONS, lambda count: top_k(rounds, side=round(count**0.5)))

@@ -3,8 +3,9 @@
     python benchmarks/top_k.py
 
 Each library has the array in its own layout: (N, H, W, C) here, (N, C, H, W) in torch. All take turns, so that other
-load on the machine affects all of them. The table has the median of each; its last column is what the automatic choice
-takes for Top-K and its gradient, as a multiple of Top-K alone.
+load on the machine affects all of them, and the process keeps the memory that they free, as jobs do. The table has the
+median of each; its last column is what the automatic choice takes for Top-K and its gradient, as a multiple of Top-K
+alone.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import torch
 from torch_reference import torch_top_k, versions
 
 from sparseshape_jax import keep_top_k
+from sparseshape_jax.memory import keep_freed_memory
 
 SHAPES = ((8, 112, 112, 64), (8, 56, 56, 128), (8, 28, 28, 256), (8, 14, 14, 512))
 """The activations after VGG16's first four pools, for a batch of 8."""
@@ -45,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="turns that each takes (default: 9)")
     rounds = parser.parse_args().rounds
+    keep_freed_memory()
     print(versions())
     print("medians in ms; ratio: torch / ours, above 1 means that ours is faster\n")
     titles = "".join(f" {method:>10} {'ratio':>6}" for method in METHODS)
