@@ -3,8 +3,8 @@
     python benchmarks/few_shot.py
 
 Ours is what `train.py few-shot` compiles. In torch it is the reference's order of work, eager, on networks of the same
-layers and widths. The contestants take turns; the table has the median of each. `benchmarks/fid.py` compares the trace
-of the Fréchet distance.
+layers and widths. Each is a process of its own, and they take turns; the table has the median of each.
+`benchmarks/fid.py` compares the trace of the Fréchet distance.
 """
 
 import argparse
@@ -14,9 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 import torch
+from contestants import medians_of, serve
 from torch_fastgan import Iteration
 from torch_reference import versions
-from training import medians
 
 from sparseshape_jax import TopK, parallel
 from sparseshape_jax.few_shot.initial import with_first_weights
@@ -27,6 +27,7 @@ from sparseshape_jax.models.fastgan_discriminator import Discriminator
 from sparseshape_jax.top_k.placement import place
 
 WIDTH, NZ = 16, 256
+FRACTIONS = (0.05, 1.0)
 
 
 def ours(pixels: np.ndarray, fraction: float) -> Callable[[], Any]:
@@ -56,24 +57,33 @@ def theirs(pixels: np.ndarray, fraction: float) -> Callable[[], Any]:
     return lambda: iteration(images / 127.5 - 1)
 
 
+def calls(library: str, size: int, batch: int) -> list[Callable[[], Any]]:
+    """A call that takes the next iteration, for each of `FRACTIONS`."""
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
+    return [(ours if library == "ours" else theirs)(pixels, fraction) for fraction in FRACTIONS]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="turns that each takes (default: 5)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256], help="sides in pixels (default: 64 256)")
     parser.add_argument("--batch", type=int, default=8, help="pictures per iteration (default: 8)")
+    parser.add_argument("--serve", nargs=3, metavar=("LIBRARY", "SIZE", "BATCH"), help="be one (what the table runs)")
     options = parser.parse_args()
+    if options.serve:
+        library, size, batch = options.serve
+        serve(library, lambda: calls(library, int(size), int(batch)))
+        return
     print(versions())
     print(f"medians of {options.rounds}; ratio: ours / torch in iterations, above 1 means that ours is faster\n")
     print(
         f"{f'ngf = ndf = {WIDTH}, batch {options.batch}':>26} {'torch':>8} {'ours':>8} {'ratio':>6}   s per iteration"
     )
     for size in options.sizes:
-        pixels = np.random.default_rng(0).integers(0, 256, (options.batch, size, size, 3), dtype=np.uint8)
-        for fraction in (0.05, 1.0):
-            seconds = medians({"torch": theirs(pixels, fraction), "ours": ours(pixels, fraction)}, options.rounds)
+        found = medians_of(__file__, options.rounds, size, options.batch)
+        for fraction, torchs, our in zip(FRACTIONS, found["torch"], found["ours"], strict=True):
             title = f"{size} px, " + (f"Top-K {fraction:.0%}" if fraction < 1 else "dense")
-            ratio = seconds["torch"] / seconds["ours"]
-            print(f"{title:>26} {seconds['torch']:8.2f} {seconds['ours']:8.2f} {ratio:6.2f}", flush=True)
+            print(f"{title:>26} {torchs:8.2f} {our:8.2f} {torchs / our:6.2f}", flush=True)
 
 
 if __name__ == "__main__":

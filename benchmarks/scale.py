@@ -30,6 +30,7 @@ from matplotlib.figure import Figure
 
 from sparseshape_jax import TopK, keep_top_k, parallel
 from sparseshape_jax.figures.save import save
+from sparseshape_jax.memory import keep_freed_memory
 from sparseshape_jax.predictor import Predictor
 from sparseshape_jax.preprocessing import Preprocessing
 from sparseshape_jax.top_k.placement import place
@@ -120,6 +121,7 @@ def main() -> None:
     parser.add_argument("--join", type=int, nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     rounds = options.rounds
+    keep_freed_memory()  # as every job does
     if options.work:
         if options.join:
             port, processes, process = options.join

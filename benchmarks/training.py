@@ -131,19 +131,6 @@ def make_images(folder: Path) -> None:
         photograph.crop((left, top, left + 256, top + 256)).save(path, quality=90)
 
 
-def medians(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Seconds per call. The contestants take turns, after a first call of each that is not timed."""
-    for call in contestants.values():
-        call()  # compiles, allocates
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, call in contestants.items():
-            began = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def print_row(title: str, amount: int, seconds: dict[str, float]) -> None:
     theirs, ours = amount / seconds["torch"], amount / seconds["ours"]
     print(f"{title:>22} {theirs:8.2f} {ours:8.2f} {ours / theirs:6.2f}", flush=True)
