@@ -60,9 +60,8 @@ def convolutions(side: int) -> Counter[Convolution]:
     network = import_torchvision().models.resnet18().eval()
 
     def count(layer: Any, inputs: Any, _: Any) -> None:
-        found[
-            Convolution((BATCH, *inputs[0].shape[1:]), (*layer.weight.shape,), layer.stride[0], layer.padding[0])
-        ] += 1
+        x, kernel = (BATCH, *inputs[0].shape[1:]), tuple(layer.weight.shape)
+        found[Convolution(x, kernel, layer.stride[0], layer.padding[0])] += 1
 
     for layer in network.modules():
         if isinstance(layer, torch.nn.Conv2d):

@@ -1,6 +1,5 @@
 """Splitting a batch over devices: here over one, in a process of its own over four that JAX makes up on a CPU."""
 
-import os
 import subprocess
 import sys
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.commands import on_devices
 
 from sparseshape_jax.parallel import map_batch, place_shared
 
@@ -17,9 +17,8 @@ DEVICES = [(1, 3), (4, 8), (4, 6), (4, 1)]
 
 def run(script: str, devices: int, batch: int) -> None:
     """Run a script in a process with so many devices."""
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     command = [sys.executable, "-W", "error", "-c", PREAMBLE + script, str(devices), str(batch)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=on_devices(devices), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

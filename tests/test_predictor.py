@@ -1,7 +1,6 @@
 """Forward passes: the same for every way of running them, over one device or several, and refusals."""
 
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from PIL import Image
+from support.commands import on_devices
 from support.images import noise
 from support.small_network import Small
 
@@ -349,10 +349,7 @@ np.savez(out, **found)
 def test_four_devices_give_what_one_gives(folder, tmp_path):
     """Batches that divide among them, and batches that do not."""
     for devices in (1, 4):
-        environment = os.environ | {
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-            "PYTHONPATH": str(Path(__file__).parent),
-        }
+        environment = on_devices(devices, PYTHONPATH=str(Path(__file__).parent))
         command = [sys.executable, "-W", "error", "-c", SCRIPT, str(devices), str(folder.root), f"{devices}.npz"]
         done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -1,7 +1,5 @@
 """A whole run of train.py adain: what it leaves behind, what it refuses, being killed, and devices."""
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
-from support.commands import ROOT, command, files, refused, results
+from support.commands import ROOT, command, files, log_of, on_devices, refused, results
 from support.killed import kill
 
 from sparseshape_jax import parallel
@@ -57,16 +55,9 @@ def apart(flags):
     """The command line and environment of a run in a process of its own."""
 
     def apart(out: Path, *more: str, devices: int = 1) -> dict:
-        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-        return {"args": [sys.executable, str(ROOT / "train.py"), *flags(out, *more)], "env": environment}
+        return {"args": [sys.executable, str(ROOT / "train.py"), *flags(out, *more)], "env": on_devices(devices)}
 
     return apart
-
-
-def rows(out: Path) -> list[dict]:
-    """metrics.jsonl without what depends on the clock."""
-    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in found]
 
 
 def same_weights(one: Path, other: Path) -> None:
@@ -100,7 +91,7 @@ def test_a_run_leaves_behind_what_people_need(trained, run, pictures):
     assert files(trained / "sheets") == {f"step-{step:06d}.png" for step in range(4, 21, 4)}
     # Two columns at the left, and two rows for each photograph below the styles.
     assert picture(trained / "sheets" / "step-000020.png").shape == (5 * 36, 4 * 36, 3)
-    logged = rows(trained)
+    logged = log_of(trained)
     assert [(row["kind"], row["step"]) for row in logged[:4]] == [("train", 4), ("eval", 4), ("train", 8), ("eval", 8)]
     assert [row["phase"] for row in logged if row["kind"] == "train"] == ["pixels"] * 2 + ["styles"] * 3
     assert logged[2]["pixels"] < logged[0]["pixels"]
@@ -115,7 +106,7 @@ def test_a_run_leaves_behind_what_people_need(trained, run, pictures):
     # What is finished is not done again, and the same folder takes no other settings.
     before = results(trained)
     assert run(trained).status == 0
-    assert rows(trained) == logged
+    assert log_of(trained) == logged
     assert results(trained) == before
     assert "style_weight" in run(trained, "--style_weight", "4").err
 
@@ -130,14 +121,14 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(apart, run, trained,
     assert done.status == 0, done.err
     assert "resuming at step" in done.out
     same_weights(whole, out)
-    assert rows(whole) == rows(out)
+    assert log_of(whole) == log_of(out)
     assert files(whole / "sheets") == files(out / "sheets")
 
 
 @pytest.mark.slow
 def test_two_devices_learn_the_same_as_one(trained, apart, tmp_path):
     assert subprocess.run(**apart(tmp_path / "out", devices=2), capture_output=True).returncode == 0
-    for ours, theirs in zip(rows(trained), rows(tmp_path / "out"), strict=True):
+    for ours, theirs in zip(log_of(trained), log_of(tmp_path / "out"), strict=True):
         for key, value in ours.items():
             assert theirs[key] == (pytest.approx(value, rel=1e-3) if isinstance(value, float) else value), key
 
@@ -167,7 +158,7 @@ def test_new_crops_for_every_step(run, tmp_path):
     few = ("--pixel_steps", "0", "--steps", "4", "--pixels_every", "0")
     assert run(tmp_path / "out", *new, *few, "--precision", "float16").status == 0
     assert load_file(tmp_path / "out" / "decoder.safetensors")["1.weight"].dtype == np.float16
-    assert [row["kind"] for row in rows(tmp_path / "out")] == ["train", "eval"]
+    assert [row["kind"] for row in log_of(tmp_path / "out")] == ["train", "eval"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 from support.colored_noise import write_noise
+from support.commands import log_of
 
 from sparseshape_jax.classifier.task import ClassifierTask
 from sparseshape_jax.cli import main
@@ -44,12 +45,6 @@ def run(small_train, photos, tmp_path):
     return run
 
 
-def rows(out: Path) -> list[dict]:
-    """metrics.jsonl without what depends on the clock."""
-    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in found]
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs") / "whole"
@@ -64,8 +59,8 @@ def whole_run(run, whole) -> Path:
 
 
 def test_the_learning_rate_falls_when_the_loss_on_val_does_not(whole_run):
-    train = [row for row in rows(whole_run) if row["kind"] == "train"]
-    losses = [row["loss"] for row in rows(whole_run) if row["kind"] == "eval" and row["epoch"] in (1, 2, 3, 4)]
+    train = [row for row in log_of(whole_run) if row["kind"] == "train"]
+    losses = [row["loss"] for row in log_of(whole_run) if row["kind"] == "eval" and row["epoch"] in (1, 2, 3, 4)]
     expected, lowest, rate = [], np.inf, 0.02
     for loss in losses:
         expected.append(pytest.approx(rate, rel=1e-6))
@@ -78,11 +73,11 @@ def test_a_plateau_changes_what_is_learned(run, whole_run, tmp_path):
     assert run(tmp_path / "constant", "--schedule.kind", "constant") == 0
     one, other = (load_file(folder / "last.safetensors") for folder in (whole_run, tmp_path / "constant"))
     assert any((one[name] != other[name]).any() for name in one)
-    assert rows(tmp_path / "constant")[:6] == rows(whole_run)[:6], "the first epoch is the same"
+    assert log_of(tmp_path / "constant")[:6] == log_of(whole_run)[:6], "the first epoch is the same"
 
 
 def test_evaluations_by_steps_stand_between_those_of_epochs(run, whole_run, tmp_path, capfd):
-    evaluated = [(row["step"], row["epoch"]) for row in rows(whole_run) if row["kind"] == "eval"]
+    evaluated = [(row["step"], row["epoch"]) for row in log_of(whole_run) if row["kind"] == "eval"]
     assert evaluated == [(step, pytest.approx(step / 5)) for step in (2, 4, 5, 6, 8, 10, 12, 14, 15, 16, 18, 20)]
     results = json.loads((whole_run / "results.json").read_text())["rows"]
     assert [row["epoch"] for row in results] == [epoch for _, epoch in evaluated]
@@ -90,7 +85,7 @@ def test_evaluations_by_steps_stand_between_those_of_epochs(run, whole_run, tmp_
     capfd.readouterr()
     assert run(tmp_path / "without", "--eval_steps", "0") == 0
     assert "best top-1 (epoch)" in capfd.readouterr().out
-    assert rows(tmp_path / "without") == [row for row in rows(whole_run) if row["epoch"] % 1 == 0]
+    assert log_of(tmp_path / "without") == [row for row in log_of(whole_run) if row["epoch"] % 1 == 0]
     for name in ("last", "best"):
         one, other = (load_file(folder / f"{name}.safetensors") for folder in (whole_run, tmp_path / "without"))
         for key, array in one.items():
@@ -98,7 +93,7 @@ def test_evaluations_by_steps_stand_between_those_of_epochs(run, whole_run, tmp_
 
 
 def test_scores_by_class_belong_together(whole_run):
-    for row in (row for row in rows(whole_run) if row["kind"] == "eval"):
+    for row in (row for row in log_of(whole_run) if row["kind"] == "eval"):
         assert list(row["per_class"]) == list(row["f1"]) == ["blue", "green", "red"]
         hits = [round(share * count) for share, count in zip(row["per_class"].values(), (7, 6, 5), strict=True)]
         assert sum(hits) / 18 == pytest.approx(row["top1"])
@@ -125,7 +120,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(run, whole_run, tmp_path, m
         assert run(out) == 130
     assert max(int(path.name) for path in (out / "checkpoints").iterdir()) == step + 1
     assert run(out) == 0
-    assert rows(out) == rows(whole_run)
+    assert log_of(out) == log_of(whole_run)
     for name in ("last", "best"):
         one, other = (load_file(folder / f"{name}.safetensors") for folder in (whole_run, out))
         for key, array in one.items():

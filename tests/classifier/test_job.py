@@ -1,7 +1,6 @@
 """A whole run of train.py: what it leaves behind, what it refuses, being killed, and how it divides over devices."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -18,6 +17,7 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 from support.colored_noise import write_noise
+from support.commands import log_of, on_devices
 from support.killed import kill
 
 from sparseshape_jax import TopK, parallel
@@ -53,8 +53,7 @@ def command(photos, tmp_path):
         config = tmp_path / "settings.yaml"
         config.write_text(yaml.safe_dump(SETTINGS | {"data": data}))
         flags = ["--config", str(config), "--out", str(out), *more]
-        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-        return {"args": [sys.executable, str(SCRIPT), "classifier", *flags], "env": environment}
+        return {"args": [sys.executable, str(SCRIPT), "classifier", *flags], "env": on_devices(devices)}
 
     return command
 
@@ -93,12 +92,6 @@ def one_line(done: subprocess.CompletedProcess) -> str:
     return lines[0]
 
 
-def rows(out: Path) -> list[dict]:
-    """metrics.jsonl without what depends on the clock."""
-    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in found]
-
-
 def same_weights(one: Path, other: Path) -> None:
     for name in ("last", "best"):
         ours, theirs = load_file(one / f"{name}.safetensors"), load_file(other / f"{name}.safetensors")
@@ -118,7 +111,7 @@ def test_a_run_leaves_behind_what_people_need(run, photos, tmp_path):
     expected = {"config.yaml", "metrics.jsonl", "last.safetensors", "best.safetensors", "results.json", "summary.csv"}
     assert expected <= {path.name for path in out.iterdir()}
     assert {"curves.png", "curves.pdf"} == {path.name for path in (out / "figures").iterdir()}
-    logged = rows(out)
+    logged = log_of(out)
     assert [(row["kind"], row["epoch"], row.get("set")) for row in logged[:3]] == [
         ("train", 1, None),
         ("eval", 1, "val"),
@@ -154,7 +147,7 @@ def test_a_run_leaves_behind_what_people_need(run, photos, tmp_path):
         out, "--eval.stylized", str(photos / "stylized"), "--average", "0.5", "--optimizer.learning_rate", "0.2"
     )
     assert again.returncode == 0
-    assert rows(out) == logged
+    assert log_of(out) == logged
     assert results(out) == before
     message = one_line(run(out, "--epochs", "5"))
     assert "epochs" in message
@@ -176,7 +169,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(command, run, tmp_pa
     assert done.returncode == 0, done.stderr
     assert "resuming at step" in done.stdout
     same_weights(tmp_path / "whole", out)
-    assert rows(tmp_path / "whole") == rows(out)
+    assert log_of(tmp_path / "whole") == log_of(out)
 
 
 @pytest.mark.slow
@@ -192,7 +185,7 @@ def test_half_written_and_half_deleted_checkpoints_are_passed_over(run, tmp_path
     assert done.returncode == 0, done.stderr
     assert "resuming at step 21 of 28" in done.stdout
     same_weights(tmp_path / "whole", out)
-    assert rows(tmp_path / "whole") == rows(out)
+    assert log_of(tmp_path / "whole") == log_of(out)
 
 
 @pytest.mark.slow
@@ -242,7 +235,7 @@ def test_sigterm_to_two_processes_stops_both_at_the_same_step(command, tmp_path,
         printed = [process.communicate(timeout=200)[0] for process in processes]
         assert [process.returncode for process in processes] == [0, 0], printed
     same_weights(tmp_path / "whole", out)
-    assert rows(tmp_path / "whole") == rows(out)
+    assert log_of(tmp_path / "whole") == log_of(out)
 
 
 @pytest.mark.slow
@@ -268,9 +261,9 @@ def test_one_two_and_four_devices_and_two_processes_learn_the_same(command, tmp_
         more = ("--epochs", "2", *flags)
         runs.setdefault("2x2", []).append(subprocess.Popen(**command(tmp_path / "2x2", *more, devices=2)))
     assert {process.wait(200) for processes in runs.values() for process in processes} == {0}
-    one = rows(tmp_path / "1")
+    one = log_of(tmp_path / "1")
     for name in runs:
-        other = rows(tmp_path / str(name))
+        other = log_of(tmp_path / str(name))
         assert len(other) == len(one) == 4
         for ours, theirs in zip(one, other, strict=True):
             for key, value in ours.items():
@@ -389,18 +382,18 @@ def test_images_that_cannot_be_decoded_are_named_or_left_out(run, photos, tmp_pa
     done = run(tmp_path / "out", *more, "--data.skip_bad")
     assert done.returncode == 0, done.stderr
     assert "2 images could not be decoded" in done.stdout
-    assert rows(tmp_path / "out")[1]["n"] == 20
+    assert log_of(tmp_path / "out")[1]["n"] == 20
 
 
 @pytest.mark.slow
 def test_top_k_comes_in_by_schedule(run, tmp_path):
     done = run(tmp_path / "out", "--epochs", "3", "--sparsity.schedule", "anneal", "--sparsity.epochs", "2")
     assert done.returncode == 0, done.stderr
-    keeps = [row["keep"][0] for row in rows(tmp_path / "out") if row["kind"] == "train"]
+    keeps = [row["keep"][0] for row in log_of(tmp_path / "out") if row["kind"] == "train"]
     assert keeps == [pytest.approx(1 - 0.4 * 6 / 7), pytest.approx(1 - 0.4 * 13 / 7), 0.2], "at the last step of each"
     done = run(tmp_path / "late", "--epochs", "2", "--sparsity.schedule", "from_epoch", "--sparsity.epochs", "1")
     assert done.returncode == 0, done.stderr
-    assert [row["keep"][0] for row in rows(tmp_path / "late") if row["kind"] == "train"] == [1, 0.2]
+    assert [row["keep"][0] for row in log_of(tmp_path / "late") if row["kind"] == "train"] == [1, 0.2]
 
     evaluated = [row["keep"] for row in results(tmp_path / "late")["rows"]]
     assert evaluated == [[1], [0.2]], "evaluation has the fraction of training"

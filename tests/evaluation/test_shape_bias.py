@@ -1,7 +1,6 @@
 """`evaluate.py shape-bias` as a user meets it: what a command writes."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from support.commands import ROOT, files, results, rows, table
+from support.commands import ROOT, files, on_devices, results, rows, table
 from support.images import noise
 from support.networks import random_network
 from support.packages import require_package
@@ -282,9 +281,8 @@ shape_bias.draw = lambda *_: []
 assert jax.local_device_count() == 4
 runpy.run_path({str(ROOT / "evaluate.py")!r}, run_name="__main__")
 """
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     done = subprocess.run(
-        [sys.executable, "-c", script, *command, "four"], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", script, *command, "four"], env=on_devices(4), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert files(tmp_path / "four") == files(tmp_path / "one")

@@ -1,7 +1,5 @@
 """Few-shot training on 1, 2 and 4 devices, and in two processes, computes the same; and Top-K stays on its device."""
 
-import json
-import os
 import socket
 import subprocess
 import sys
@@ -10,26 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from support.commands import ROOT
+from support.commands import ROOT, log_of, on_devices
 from support.packages import require_package
 
 MORE = ("--iterations", "3", "--evaluation.every", "3", "--evaluation.patience", "0")
 
 
-def environment(devices: int) -> dict[str, str]:
-    return os.environ | {
-        "JAX_ENABLE_X64": "1",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    }
-
-
-def losses(out: Path) -> list[dict]:
-    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name != "images_per_second"} for row in found]
-
-
 def same(one: Path, other: Path) -> None:
-    for ours, theirs in zip(losses(one), losses(other), strict=True):
+    for ours, theirs in zip(log_of(one), log_of(other), strict=True):
         for name, value in ours.items():
             # The features of the distances are in float32.
             rel = 1e-9 if ours["kind"] == "train" else 1e-3
@@ -49,7 +35,10 @@ def test_any_number_of_devices_and_processes_learns_the_same(flags, tmp_path):
 
     for devices in (1, 2, 4):
         done = subprocess.run(
-            command(tmp_path / str(devices)), env=environment(devices), capture_output=True, text=True
+            command(tmp_path / str(devices)),
+            env=on_devices(devices, JAX_ENABLE_X64="1"),
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
     with socket.socket() as found:
@@ -59,7 +48,7 @@ def test_any_number_of_devices_and_processes_learns_the_same(flags, tmp_path):
     running = [
         subprocess.Popen(
             command(tmp_path / "processes", *together, str(number)),
-            env=environment(2),
+            env=on_devices(2, JAX_ENABLE_X64="1"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -95,5 +84,7 @@ print("all-reduce" in text, "all-gather" in text)
 
 @pytest.mark.slow
 def test_top_k_gathers_nothing():
-    done = subprocess.run([sys.executable, "-c", TOP_K], env=environment(2), capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", TOP_K], env=on_devices(2, JAX_ENABLE_X64="1"), capture_output=True, text=True
+    )
     assert done.stdout.split() == ["True", "False"], done.stderr

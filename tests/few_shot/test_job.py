@@ -1,7 +1,5 @@
 """A whole run of train.py few-shot: what it leaves behind, resuming, going back to the best, and what it refuses."""
 
-import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
-from support.commands import ROOT, files, refused, results
+from support.commands import ROOT, files, log_of, on_devices, refused, results
 from support.killed import kill
 
 from sparseshape_jax import parallel
@@ -25,14 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # an iteration takes
 DISTANCE = "vgg16-fid@64"
 
 
-def rows(out: Path) -> list[dict]:
-    """metrics.jsonl without what depends on the clock."""
-    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in found]
-
-
 def of_kind(out: Path, kind: str) -> list[dict]:
-    return [row for row in rows(out) if row["kind"] == kind]
+    return [row for row in log_of(out) if row["kind"] == kind]
 
 
 def same_weights(one: Path, other: Path) -> None:
@@ -53,8 +45,8 @@ def apart(flags):
     """The command line and environment of a run in a process of its own."""
 
     def apart(out: Path, *more: str, devices: int = 1, **environment: str) -> dict:
-        found = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"} | environment
-        return {"args": [sys.executable, str(ROOT / "train.py"), *flags(out, *more)], "env": found}
+        arguments = [sys.executable, str(ROOT / "train.py"), *flags(out, *more)]
+        return {"args": arguments, "env": on_devices(devices, **environment)}
 
     return apart
 
@@ -80,11 +72,11 @@ def test_a_run_leaves_behind_what_people_need(trained, train):
     assert [spec["after"] for spec in results(trained)["rows"][0]["top_k"]] == [["feat_32"]]
 
     # What is finished is not done again, and the same folder takes no other settings.
-    logged, before = rows(trained), results(trained)
+    logged, before = log_of(trained), results(trained)
     again = train(trained)
     assert again.status == 0, again.err
     assert f"{'best':<12} {min(measured[1:], key=lambda row: row[DISTANCE])['step']:9}" in again.out
-    assert rows(trained) == logged
+    assert log_of(trained) == logged
     assert results(trained) == before
     assert "average; give the same settings" in train(trained, "--average", "0.9").err
 
@@ -92,7 +84,7 @@ def test_a_run_leaves_behind_what_people_need(trained, train):
 def test_more_iterations_continue_a_run(trained, train, tmp_path):
     shutil.copytree(trained, tmp_path / "out")
     assert train(tmp_path / "out", "--iterations", "8").status == 0
-    assert rows(tmp_path / "out")[: len(rows(trained))] == rows(trained)
+    assert log_of(tmp_path / "out")[: len(log_of(trained))] == log_of(trained)
     assert of_kind(tmp_path / "out", "eval")[-1]["step"] == 8
 
 
@@ -107,7 +99,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(apart, train, trained, 
     assert done.status == 0, done.err
     assert "resuming at step" in done.out
     same_weights(whole, out)
-    assert rows(whole) == rows(out)
+    assert log_of(whole) == log_of(out)
     assert files(whole / "samples") == files(out / "samples")
 
 

@@ -1,6 +1,5 @@
 """Pictures from latents: standing statistics, and what a picture may depend on."""
 
-import os
 import subprocess
 import sys
 
@@ -8,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from support.commands import on_devices
 
 from sparseshape_jax import TopK
 from sparseshape_jax.few_shot.sample import slerp
@@ -120,8 +120,7 @@ print(__import__("hashlib").sha256(found.tobytes()).hexdigest())
 def test_pictures_do_not_depend_on_the_number_of_devices():
     found = set()
     for devices in (1, 2):
-        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-        done = subprocess.run([sys.executable, "-c", DEVICES], env=environment, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", DEVICES], env=on_devices(devices), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         found.add(done.stdout)
     assert len(found) == 1

@@ -1,6 +1,5 @@
 """Groups, filters and losses: properties, and a slow oracle in NumPy."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
+from support.commands import on_devices
 from support.networks import random_network
 from support.small_network import SMALL
 
@@ -221,8 +221,7 @@ def test_several_devices(devices, tmp_path):
     np.save(tmp_path / "masks.npy", masks)
     out = tmp_path / "found.npz"
     code = DEVICES.format(tests=str(tmp_path), masks=str(tmp_path / "masks.npy"), out=str(out))
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    environment |= {"PYTHONPATH": str(Path(frequency.__file__).parents[2])}
+    environment = on_devices(devices, PYTHONPATH=str(Path(frequency.__file__).parents[2]))
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     expected = frequency.image_losses(network, noise(3, 8), np.arange(3), frequency.groups(8, 2), batch_size=12)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from relevance.conftest import TOP_K
+from support.commands import on_devices
 from support.networks import fill, random_network
 from support.small_vgg import SmallVGG
 
@@ -175,10 +176,7 @@ class TestBatches:
         )
         found = []
         for devices in (1, 4):
-            environment = os.environ | {
-                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-                "PYTHONPATH": os.pathsep.join(sys.path),
-            }
+            environment = on_devices(devices, PYTHONPATH=os.pathsep.join(sys.path))
             path = tmp_path / f"{devices}.npy"
             subprocess.run([sys.executable, "-c", script, path, str(devices)], env=environment, check=True)
             found.append(np.load(path))

@@ -1,6 +1,5 @@
 """Real stylizers, on one device and on several: the same bytes."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.commands import on_devices
 from support.packages import require_package
 
 from sparseshape_jax.stylize.procedural import procedural_style
@@ -39,13 +39,9 @@ def test_batches_and_devices_do_not_change_a_byte(stylizer, package, tmp_path):
             out,
         ]
         # XLA splits sums among its threads: as many as there are cores (NPROC), and at least one for each device.
-        environment = {
-            "JAX_PLATFORMS": "cpu",
-            "NPROC": "4",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        }
+        environment = on_devices(devices, JAX_PLATFORMS="cpu", NPROC="4")
         program = [sys.executable, SCRIPT, "stylize", *flags]
-        subprocess.run([str(each) for each in program], env=os.environ | environment, check=True, capture_output=True)
+        subprocess.run([str(each) for each in program], env=environment, check=True, capture_output=True)
         assert len({np.asarray(Image.open(path)).tobytes() for path in (out / "images").iterdir()}) == 6
         return (out / "manifest.csv").read_bytes()
 

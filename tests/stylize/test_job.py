@@ -1,6 +1,5 @@
 """`synthesize.py stylize` as a user runs it, with a stylizer that has no weights."""
 
-import os
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from support.commands import files
+from support.commands import files, on_devices
 from support.images import noise
 from support.stylized import manifest, tree
 from support.toy_stylizer import Toy
@@ -158,9 +157,8 @@ def test_several_devices_and_a_killed_run(photos, styles, tmp_path):
     flags = ["stylize", "--content", photos, "--style", styles, "--style_size", "16", "--out"]
 
     def start(out, devices):
-        environment = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
         program = [sys.executable, str(TOY), *map(str, [*flags, out])]
-        return subprocess.Popen(program, env=os.environ | environment, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(program, env=on_devices(devices, JAX_PLATFORMS="cpu"), stderr=subprocess.DEVNULL)
 
     one, killed = start(tmp_path / "one", 1), start(tmp_path / "four", 4)
     deadline = time.monotonic() + 120

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable
 from importlib import import_module
@@ -30,6 +31,11 @@ def command(script: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., Si
     return run
 
 
+def on_devices(count: int, **more: str) -> dict[str, str]:
+    """The environment of a process that sees so many virtual devices."""
+    return os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"} | more
+
+
 def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
@@ -42,6 +48,12 @@ def results(out: Path) -> dict:
 def rows(out: Path) -> list[dict]:
     """The rows of results.json."""
     return results(out)["rows"]
+
+
+def log_of(out: Path) -> list[dict]:
+    """The rows of metrics.jsonl, without what depends on the clock."""
+    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in found]
 
 
 def table(path: Path) -> list[dict[str, str]]:

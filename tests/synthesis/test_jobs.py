@@ -5,7 +5,6 @@ like does not matter here.
 """
 
 import json
-import os
 import random
 import re
 import shutil
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.commands import on_devices
 
 from sparseshape_jax.cli import main
 from sparseshape_jax.errors import InputError
@@ -416,7 +416,7 @@ def test_four_devices_are_as_one(photos, tmp_path):
     command = (sys.executable, "-W", "error", ROOT / "synthesize.py", *arguments, "--batch_size", 6)
     done = subprocess.run(
         [str(part) for part in (*command, "--out", tmp_path / "four")],
-        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
+        env=on_devices(4),
         capture_output=True,
         text=True,
     )
