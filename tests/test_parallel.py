@@ -25,7 +25,7 @@ def run(script: str, devices: int, batch: int) -> None:
 PREAMBLE = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
-from sparseshape_jax.parallel import map_batch, place_shared
+from sparseshape_jax.parallel import data_parallel, map_batch, mean_over_devices, place_shared, replicate
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -82,6 +82,25 @@ for counts in ({}, {"k": np.float32(7)}):
     expected = images + 100 + counts.get("k", 0)
     np.testing.assert_array_equal(compiled(place_shared(jnp.full((1, 1), 100.0)), counts, images), expected)
 """
+
+
+# Each device has its part of the batch, and all get the mean over the whole of it.
+MEAN = """
+def step(state, batch, offset):
+    return mean_over_devices({"mean": batch.mean() + offset, "state": state["state"]})
+
+state = replicate({"state": np.arange(3.0, dtype=np.float32)})
+batch_of_floats = np.arange(float(batch), dtype=np.float32)
+found = data_parallel(step, donate=True)(state, batch_of_floats, np.float32(10))
+np.testing.assert_array_equal(found["mean"], np.full(devices, batch_of_floats.mean() + 10))
+np.testing.assert_array_equal(found["state"], np.tile(np.arange(3.0), (devices, 1)))
+assert not state["state"].is_deleted()  # a CPU would copy it first
+"""
+
+
+@pytest.mark.parametrize(("devices", "batch"), [(1, 3), (4, 8)])
+def test_the_mean_is_over_all_devices(devices, batch):
+    run(MEAN, devices, batch)
 
 
 @pytest.mark.parametrize(("devices", "batch"), DEVICES)
