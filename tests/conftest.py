@@ -10,13 +10,12 @@ import pytest
 from support.packages import require_package
 from support.torch_reference import import_torchvision
 
-# Every job compiles its programs anew, and most tests ask for the same few: they are kept until the tests end, for all
-# workers and for the scripts that they start. JAX decides at the first program whether it keeps any. With a limit it
-# locks the folder, so that nobody reads a program that is half written.
-_PROGRAMS = None if "PYTEST_XDIST_WORKER" in os.environ else tempfile.TemporaryDirectory(prefix="programs-")
+# Every job compiles its programs anew, and most tests ask for the same few: they are kept until the tests end, for this
+# process and for the scripts that it starts. JAX decides at the first program whether it keeps any. Workers do not share
+# a folder, because JAX would have to lock it, and then looks through all of it for each program.
+_PROGRAMS = tempfile.TemporaryDirectory(prefix="programs-")
 for _name, _value in {
-    "jax_compilation_cache_dir": _PROGRAMS.name if _PROGRAMS else os.environ["JAX_COMPILATION_CACHE_DIR"],
-    "jax_compilation_cache_max_size": 2**31,
+    "jax_compilation_cache_dir": _PROGRAMS.name,
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
 }.items():
@@ -28,8 +27,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 def pytest_unconfigure() -> None:
-    if _PROGRAMS:
-        _PROGRAMS.cleanup()
+    _PROGRAMS.cleanup()
 
 
 @pytest.hookimpl(tryfirst=True)
