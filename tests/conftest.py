@@ -11,8 +11,8 @@ from support.packages import require_package
 from support.torch_reference import import_torchvision
 
 # Every job compiles its programs anew, and most tests ask for the same few: they are kept until the tests end, for this
-# process and for the scripts that it starts. JAX decides at the first program whether it keeps any. Workers do not share
-# a folder: JAX would have to lock it, and then looks through all of it for each program.
+# process and for the scripts that it starts. JAX decides at the first program whether it keeps any. Each worker has a
+# folder of its own: JAX would have to lock a common one, and then looks through all of it for each program.
 _PROGRAMS = tempfile.TemporaryDirectory(prefix="programs-")
 for _name, _value in {
     "jax_compilation_cache_dir": _PROGRAMS.name,
