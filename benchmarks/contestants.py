@@ -1,5 +1,6 @@
 """Contestants that are processes of their own, as users have them, and take turns."""
 
+import json
 import statistics
 import subprocess
 import sys
@@ -13,10 +14,10 @@ LIBRARIES = ("torch", "ours")
 
 
 class Contestant:
-    """A process that runs a script with `--serve FACT…` and waits for its turns."""
+    """A process that runs a script with `--serve` and waits for its turns."""
 
     def __init__(self, script: str, *facts: Any) -> None:
-        command = [sys.executable, script, "--serve", *map(str, facts)]
+        command = [sys.executable, script, "--serve", json.dumps(facts)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._next_line()
 
@@ -37,11 +38,19 @@ class Contestant:
         return line
 
 
-def serve(library: str, make: Callable[[], Sequence[Callable[[], Any]]]) -> None:
-    """What a contestant's process does: for each line that it reads, it prints the seconds of each call."""
+def run(main: Callable[[], None], make: Callable[..., Sequence[Callable[[], Any]]]) -> None:
+    """What a script does: `main`, or with `--serve` its part as a contestant, which times what `make` returns."""
+    if sys.argv[1:2] == ["--serve"]:
+        _serve(make, *json.loads(sys.argv[2]))
+    else:
+        main()
+
+
+def _serve(make: Callable[..., Sequence[Callable[[], Any]]], library: str, *facts: Any) -> None:
+    """For each line that it reads, print the seconds of each call."""
     if library == "ours":
         keep_freed_memory()  # as every job does
-    calls = make()
+    calls = make(library, *facts)
     for call in calls:
         call()  # compiles, allocates
     print("ready", flush=True)

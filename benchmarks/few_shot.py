@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 import torch
-from contestants import medians_of, serve
+from contestants import medians_of, run
 from torch_fastgan import Iteration
 from torch_reference import versions
 
@@ -68,12 +68,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="turns that each takes (default: 5)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256], help="sides in pixels (default: 64 256)")
     parser.add_argument("--batch", type=int, default=8, help="pictures per iteration (default: 8)")
-    parser.add_argument("--serve", nargs=3, metavar=("LIBRARY", "SIZE", "BATCH"), help="be one (what the table runs)")
     options = parser.parse_args()
-    if options.serve:
-        library, size, batch = options.serve
-        serve(library, lambda: calls(library, int(size), int(batch)))
-        return
     print(versions())
     print(f"medians of {options.rounds}; ratio: ours / torch in iterations, above 1 means that ours is faster\n")
     print(
@@ -87,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, calls)

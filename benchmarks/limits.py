@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from contestants import LIBRARIES, medians_of, serve
+from contestants import LIBRARIES, medians_of, run
 from flax import nnx
 from PIL import Image
 from torch_reference import import_torchvision, versions
@@ -146,12 +146,7 @@ def decoded_per_second(rounds: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="turns that each takes (default: 7)")
-    parser.add_argument("--serve", nargs=2, metavar=("LIBRARY", "SIDE"), help="be one (what the table runs)")
     options = parser.parse_args()
-    if options.serve:
-        library, side = options.serve
-        serve(library, lambda: calls(library, int(side)))
-        return
     print(versions())
     print("medians, ms; product: what the operations of the convolutions take in a product of matrices\n")
     title = f"ResNet-18, batch {BATCH}"
@@ -171,4 +166,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, calls)

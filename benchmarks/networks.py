@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from contestants import medians_of, serve
+from contestants import medians_of, run
 from jax_work import Forward
 from torch_reference import import_torchvision, torch_logits, versions
 
@@ -43,14 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="turns that each takes (default: 7)")
     parser.add_argument("--batch_size", type=int, default=8, help="images per call (default: 8)")
-    parser.add_argument(
-        "--serve", nargs=3, metavar=("LIBRARY", "NETWORK", "BATCH"), help="be one (what the table runs)"
-    )
     options = parser.parse_args()
-    if options.serve:
-        library, name, batch_size = options.serve
-        serve(library, lambda: calls(library, name, int(batch_size)))
-        return
     print(versions())
     print(
         f"images per second, batches of {options.batch_size}; ratio: ours / torch, above 1 means that ours is faster\n"
@@ -66,4 +59,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     with torch.inference_mode():
-        main()
+        run(main, calls)

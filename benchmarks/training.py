@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from contestants import medians_of, serve
+from contestants import medians_of, run
 from jax_work import OPTIMIZER, training_step
 from PIL import Image
 from torch_reference import import_torchvision, torch_top_k, versions
@@ -141,12 +141,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="turns that each takes (default: 9)")
     parser.add_argument("--images", type=Path, help="folder with <train>/<class>/… to load (default: one is made)")
     parser.add_argument("--train", default="train", help="its training split (default: train)")
-    parser.add_argument("--serve", nargs=2, metavar=("LIBRARY", "SIDE"), help="be one (what the table runs)")
     options = parser.parse_args()
-    if options.serve:
-        library, side = options.serve
-        serve(library, lambda: steps(library, int(side)))
-        return
     print("medians; ratio: ours / torch, above 1 means that ours is faster\n")
 
     # The loaders first: torch's worker processes must be forked before either library has threads,
@@ -169,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, steps)

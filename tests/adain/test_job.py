@@ -1,7 +1,6 @@
 """A whole run of train.py adain: what it leaves behind, what it refuses, being killed, and devices."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
-from support.commands import ROOT, command, files, log_of, on_devices, refused, results
+from support.commands import command, files, log_of, refused, results, training
 from support.killed import kill
 
 from sparseshape_jax import parallel
@@ -48,16 +47,6 @@ def run(flags, capsys):
     """Run in this process, which is faster."""
     train = command("train.py", capsys)
     return lambda out, *more: train(*flags(out, *more))
-
-
-@pytest.fixture
-def apart(flags):
-    """The command line and environment of a run in a process of its own."""
-
-    def apart(out: Path, *more: str, devices: int = 1) -> dict:
-        return {"args": [sys.executable, str(ROOT / "train.py"), *flags(out, *more)], "env": on_devices(devices)}
-
-    return apart
 
 
 def same_weights(one: Path, other: Path) -> None:
@@ -112,11 +101,11 @@ def test_a_run_leaves_behind_what_people_need(trained, run, pictures):
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
-def test_killed_at_any_moment_it_ends_with_the_same_weights(apart, run, trained, tmp_path, times):
+def test_killed_at_any_moment_it_ends_with_the_same_weights(flags, run, trained, tmp_path, times):
     more = ("--checkpoint_every", "1", "--steps", str(12 * times))
     whole, out = trained if times == 1 else tmp_path / "whole", tmp_path / "killed"
     assert run(whole, *more).status == 0
-    kill(lambda: apart(out, *more), out, times=times, longest=0.3)
+    kill(lambda: training(flags(out, *more)), out, times=times, longest=0.3)
     done = run(out, *more)
     assert done.status == 0, done.err
     assert "resuming at step" in done.out
@@ -126,8 +115,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(apart, run, trained,
 
 
 @pytest.mark.slow
-def test_two_devices_learn_the_same_as_one(trained, apart, tmp_path):
-    assert subprocess.run(**apart(tmp_path / "out", devices=2), capture_output=True).returncode == 0
+def test_two_devices_learn_the_same_as_one(trained, flags, tmp_path):
+    assert subprocess.run(**training(flags(tmp_path / "out"), devices=2), capture_output=True).returncode == 0
     for ours, theirs in zip(log_of(trained), log_of(tmp_path / "out"), strict=True):
         for key, value in ours.items():
             assert theirs[key] == (pytest.approx(value, rel=1e-3) if isinstance(value, float) else value), key

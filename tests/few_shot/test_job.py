@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
-from support.commands import ROOT, files, log_of, on_devices, refused, results
+from support.commands import ROOT, files, log_of, refused, results, training
 from support.killed import kill
 
 from sparseshape_jax import parallel
@@ -38,17 +38,6 @@ def same_weights(one: Path, other: Path) -> None:
 def shape(path: Path) -> tuple[int, ...]:
     with Image.open(path) as image:
         return np.asarray(image).shape
-
-
-@pytest.fixture
-def apart(flags):
-    """The command line and environment of a run in a process of its own."""
-
-    def apart(out: Path, *more: str, devices: int = 1, **environment: str) -> dict:
-        arguments = [sys.executable, str(ROOT / "train.py"), *flags(out, *more)]
-        return {"args": arguments, "env": on_devices(devices, **environment)}
-
-    return apart
 
 
 def test_a_run_leaves_behind_what_people_need(trained, train):
@@ -89,12 +78,12 @@ def test_more_iterations_continue_a_run(trained, train, tmp_path):
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
-def test_killed_at_any_moment_it_ends_with_the_same_bits(apart, train, trained, tmp_path, times):
+def test_killed_at_any_moment_it_ends_with_the_same_bits(flags, train, trained, tmp_path, times):
     """Also while saving, and while going back: with patience 1, that happens at every evaluation without a new best."""
     more = ("--checkpoint_every", "1", "--iterations", str(6 * times))
     whole, out = trained if times == 1 else tmp_path / "whole", tmp_path / "killed"
     assert train(whole, *more).status == 0
-    kill(lambda: apart(out, *more), out, times=times, longest=0.5)
+    kill(lambda: training(flags(out, *more)), out, times=times, longest=0.5)
     done = train(out, *more)
     assert done.status == 0, done.err
     assert "resuming at step" in done.out

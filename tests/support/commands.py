@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -34,6 +35,11 @@ def command(script: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., Si
 def on_devices(count: int, **more: str) -> dict[str, str]:
     """The environment of a process that sees so many virtual devices."""
     return os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"} | more
+
+
+def training(flags: list[str], *, devices: int = 1) -> dict:
+    """What `subprocess` needs for a run of train.py on so many virtual devices."""
+    return {"args": [sys.executable, str(ROOT / "train.py"), *flags], "env": on_devices(devices)}
 
 
 def files(folder: Path) -> set[str]:
