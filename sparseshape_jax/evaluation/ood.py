@@ -61,7 +61,7 @@ def run(config: OodConfig) -> list[Row]:
         for name, group in benchmark_groups([one for one in SETS if _asked(config, one.name)]).items()
         if group
     }
-    results.add_all([*_rows(measured, results), *_means(groups)])
+    results.add_all([*_rows(measured, results), *_means(groups, results)])
     write_benchmark(results.folder, groups)
     drawn = figures.draw(results.figures, measured, groups["all"])
     if config.confusion:
@@ -135,7 +135,7 @@ def _whole_set(_: Classifier, records: Records) -> dict[str, Any]:
 
 def _rows(measured: Sequence[MeasuredSet], results: Results) -> Iterator[tuple[Row, str | None]]:
     """All rows: for each set its observers, and for each of these the conditions."""
-    known = {(row["observer"], row["set"]): row for row in results.asked if row["condition"] is None}
+    known = {(row["observer"], row["set"]): row for row in _measured_here(results)}
     for one in measured:
         overall = {result.observer: result for result in one.overall}
         names = dict.fromkeys(result.observer for result in one.by_condition)
@@ -152,11 +152,17 @@ def _rows(measured: Sequence[MeasuredSet], results: Results) -> Iterator[tuple[R
                     yield entry | short | _plain(result) | {"condition": result.condition}, None
 
 
-def _means(groups: Mapping[str, Benchmark]) -> Iterator[tuple[Row, str | None]]:
+def _measured_here(results: Results) -> list[Row]:
+    """The rows of whole sets of networks that were measured in this folder."""
+    return [row for row in results.asked if row["condition"] is None]
+
+
+def _means(groups: Mapping[str, Benchmark], results: Results) -> Iterator[tuple[Row, str | None]]:
     """The benchmark's means over each group of sets."""
+    known = {row["observer"]: (row["model"], row["fraction"], row["keep"]) for row in _measured_here(results)}
     for name, found in groups.items():
         for row in found.rows:
-            model, fraction, keep = parse_observer_name(row.observer)
+            model, fraction, keep = known.get(row.observer) or parse_observer_name(row.observer)
             yield (
                 {
                     "observer": row.observer,

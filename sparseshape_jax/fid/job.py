@@ -30,7 +30,8 @@ def run(config: FidConfig, open_source: OpenSource = open_stored) -> list[Row]:
 
     A row is one distance between two sets: fake, real, distance (its name), protocol, value, sd (over KID's subsets),
     repeats, mean and mean_sd (where a generator is sampled several times), subset_size, n_fake, n_real, rank_fake,
-    rank_real, features, weights, size, seed and warnings. fid.json and fid.csv have this run's rows.
+    rank_real, features, weights, size, top_k (of a generator), seed and warnings. fid.json and fid.csv have this run's
+    rows.
 
     Args:
         config: the settings.
@@ -164,6 +165,7 @@ def _with_settings(row: Row, config: FidConfig, network: FeatureNetwork, fake: S
         "weights": network.sha256,
         "dimension": network.dimension,
         "size": size,
+        **{name: fact for name, fact in fake.facts().items() if name == "top_k"},
         "seed": None if fake.size is None else config.seed,
         "warnings": notes,
     }

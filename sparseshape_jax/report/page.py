@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from tqdm import tqdm
 
+from sparseshape_jax.report.claims import Claim, Finding, Place, check, claims
 from sparseshape_jax.report.outcomes import Outcome
 from sparseshape_jax.report.pictures import Picture, picture
 from sparseshape_jax.report.published import Comparison, PublishedNumber, compare, sources
@@ -28,7 +31,7 @@ class Cell:
 
     text: str
     origin: str | None = None
-    """Of a number of ours: index of the run, of the row, and the entry's name."""
+    """Of a number of ours: index of the run, of the row, and the entry's name; of a mean, those of all its numbers."""
     link: str | None = None
 
 
@@ -67,6 +70,17 @@ class Compared:
 
 
 @dataclass(frozen=True)
+class Checked:
+    """A comparison that says whether a claim holds."""
+
+    found: Finding
+    higher: Cell
+    lower: Cell
+    part: RunPart
+    """The run of the first number."""
+
+
+@dataclass(frozen=True)
 class SectionPart:
     """A section with its runs."""
 
@@ -90,14 +104,18 @@ def render(title: str, found: Found, out: Path, most_rows: int) -> dict[str, str
         out: the folder of the report, for links to the runs' files.
         most_rows: rows of a table that are shown.
     """
-    parts = [_run_part(index, run, found.runs, out, most_rows) for index, run in enumerate(found.runs)]
+    runs = tqdm(found.runs, desc="report", unit="run", delay=2, leave=False)
+    parts = [_run_part(index, run, found.runs, out, most_rows) for index, run in enumerate(runs)]
     sections = [_section_part(section, found, parts) for section in (*SECTIONS, OTHERS)]
     sections = [part for part in sections if part.runs or part.not_run]
     groups = [group for part in sections for group in (*part.same, *part.other)]
     used = {id(first.found.number.source) for first, _ in groups}
     anchors = {part.run.title: part.anchor for part in parts if part.run.title}
+    checked = [(claim, _checked(claim, parts)) for claim in claims()]
     facts: dict[str, Any] = {
         "title": title,
+        "claims": [(claim, own) for claim, own in checked if own],
+        "unchecked": [claim for claim, own in checked if not own],
         "sections": sections,
         "outcomes": [(outcome, anchors.get(outcome.title)) for outcome in found.outcomes],
         "problems": found.problems,
@@ -122,6 +140,26 @@ def _environment(*, autoescape: bool) -> Environment:
     found.filters["md"] = _markdown
     found.filters["time"] = _time
     return found
+
+
+def _checked(claim: Claim, parts: Sequence[RunPart]) -> list[Checked]:
+    return [
+        Checked(
+            found,
+            _mean_cell(found.higher, found.case.higher.entry),
+            _mean_cell(found.lower, found.case.lower.entry),
+            parts[found.higher[0].run],
+        )
+        for found in check(claim, [part.run for part in parts])
+    ]
+
+
+def _mean_cell(places: Sequence[Place], entry: str) -> Cell:
+    """The mean of numbers, or a single one with its interval."""
+    text = format_number(fmean(place.value for place in places))
+    if len(places) == 1 and (interval := places[0].interval):
+        text += f" ({format_number(interval[0])} to {format_number(interval[1])})"
+    return Cell(text, origin=" ".join(f"{place.run}:{place.row}:{entry}" for place in places))
 
 
 def _section_part(section: Section, found: Found, parts: Sequence[RunPart]) -> SectionPart:

@@ -1,20 +1,21 @@
 """Published numbers, and which of ours measure the same.
 
 Each file in `published/` is one source. A table of a file names the job and the entry of a row that measures the same
-quantity. `at` identifies a number: entries that a row of ours must share to be compared at all. `same` says what else
-must be equal for the setting to be the same: entries of the row, or settings of its run. `decisions` names the observer
-of the published records that a number was counted from; a row that we count from them is compared with it, too.
+quantity. `at` identifies a number: what a row of ours must share to be compared at all. `same` says what else must be
+equal for the setting to be the same. Both name entries of the row, or settings of its run. `decisions` names the
+observer of the published records that a number was counted from; a row that we count from them is compared, too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any
 
 import yaml
 
-from sparseshape_jax.report.runs import Run
+from sparseshape_jax.report.runs import Run, found_in
 from sparseshape_jax.results import Row
 
 
@@ -46,9 +47,9 @@ class PublishedNumber:
     job: str
     entry: str
     at: Mapping[str, Any]
-    """Entries of our row that must be equal for it to be compared at all."""
+    """What our row must share to be compared at all."""
     same: Mapping[str, Any]
-    """Entries of our row, or settings of its run, that must be equal for the setting to be the same."""
+    """What else must be equal for the setting to be the same."""
     decisions: str | None
     """The observer whose published decisions it was counted from."""
 
@@ -113,25 +114,20 @@ def _nearest(number: PublishedNumber, runs: Sequence[Run]) -> Comparison | None:
             if not isinstance(value, int | float):
                 continue
             if number.decisions and row.get("observer") == number.decisions:
-                differs = tuple(_differences({"n": number.same["n"]}, row, run.settings))
-            elif any(row.get(key) != want for key, want in number.at.items()):
+                differs = tuple(_differences({"n": number.same["n"]}, row, run))
+            elif any(found_in(row, run, name) != want for name, want in number.at.items()):
                 continue
             else:
-                differs = tuple(_differences(number.same, row, run.settings))
+                differs = tuple(_differences(number.same, row, run))
             if best is None or len(differs) < len(best.differs):
                 best = Comparison(number, index, position, float(value), differs)
     return best
 
 
-def _differences(same: Mapping[str, Any], row: Row, settings: Mapping[str, Any]) -> Iterator[str]:
+def _differences(same: Mapping[str, Any], row: Row, run: Run) -> Iterator[str]:
     for name, want in same.items():
-        found = row[name] if name in row else _setting(settings, name)
-        if found != want:
-            yield f"{name.replace('_', ' ')} is {'not known' if found is None else found}, not {want}"
-
-
-def _setting(settings: Any, name: str) -> Any:
-    """A setting by its name, with dots for those of groups: `data.path`."""
-    for part in name.split("."):
-        settings = settings.get(part) if isinstance(settings, Mapping) else None
-    return settings
+        found = found_in(row, run, name)
+        # A folder is called by its own name, wherever it is.
+        if found != want and not (isinstance(found, str) and PurePath(found).name == want):
+            but = "" if want is None else f", not {want}"
+            yield f"{name.replace('_', ' ')} is {'not known' if found is None else found}{but}"

@@ -136,5 +136,18 @@ def _read(folder: Path, name: str, title: str) -> Run:
     )
 
 
+def found_in(row: Row, run: Run, name: str) -> Any:
+    """An entry of a row, or else a setting of its run, or None. Dots lead inside: `data.path`, `top_k.0.fraction`."""
+    found: Any = row if name.partition(".")[0] in row else run.settings
+    for part in name.split("."):
+        if isinstance(found, Mapping):
+            found = found.get(part)
+        elif isinstance(found, list) and part.isdigit() and int(part) < len(found):
+            found = found[int(part)]
+        else:
+            return None
+    return found
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}

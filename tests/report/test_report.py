@@ -81,7 +81,7 @@ def test_sections_follow_the_paper(capsys, runs, tmp_path):
     assert report(capsys, runs, "--out", out)[0] == 0
     text = (out / "report.md").read_text()
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    assert titles == ["Shape bias", "Training with Top-K", "Other runs", "Sources"]
+    assert titles == ["What holds", "Shape bias", "Training with Top-K", "Other runs", "Sources"]
     assert "![curves](figures/" in text
     shown = re.findall(r"\(figures/(.*?)\)", text)
     assert sorted(shown) == sorted(path.name for path in (out / "figures").iterdir())
@@ -120,6 +120,7 @@ def test_published_files_are_whole():
         "Independent reproduction 2024",
         "Geirhos et al. 2019",
         "Geirhos et al. 2021",
+        "DeVries and Taylor 2017",
         "Wang et al. 2023",
         "Büttner 2020",
     }

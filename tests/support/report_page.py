@@ -59,10 +59,11 @@ def check_page(page: Page, folders: Sequence[Path]) -> None:
 
     Links to files of the runs are allowed.
     """
-    for origin, text in page.cells.items():
-        run, row, entry = origin.split(":")
-        value = json.loads((folders[int(run)] / "results.json").read_text())["rows"][int(row)][entry]
-        assert text.split(" (")[0] == format_number(value)
+    read = {index: json.loads((folder / "results.json").read_text())["rows"] for index, folder in enumerate(folders)}
+    for origins, text in page.cells.items():
+        places = [origin.split(":") for origin in origins.split()]
+        values = [read[int(run)][int(row)][entry] for run, row, entry in places]
+        assert text.split(" (")[0] == format_number(values[0] if len(values) == 1 else sum(values) / len(values))
     assert all(image["src"].startswith("data:image/") and image["alt"] for image in page.images)
     assert {link[1:] for link in page.links if link.startswith("#")} <= page.anchors
 
