@@ -20,6 +20,7 @@ from sparseshape_jax.classifier.sparsity import top_k_specs
 from sparseshape_jax.cli import main
 from sparseshape_jax.evaluation.config import ClassificationConfig
 from sparseshape_jax.jobs.console import SCRIPTS
+from sparseshape_jax.report.published import sources
 from sparseshape_jax.top_k.placement import place
 from sparseshape_jax.weights.catalog import CATALOG
 
@@ -105,6 +106,25 @@ def test_every_preset_opens_with_command_hardware_and_result(path):
     assert ROOT / config == path
     assert re.search("# Hardware: .", text)
     assert re.search("# Result: .", text)
+
+
+@each_preset
+def test_results_of_what_was_not_run_are_left_to_the_published_data(path):
+    """Of three digits or more; those that were run here have results of their own, which may be the same by chance."""
+    result = re.search(r"^# Result: +(.*(?:\n#   .*)*)", path.read_text(encoding="utf-8"), re.M)[1]
+    published = {number.value * scale for _, numbers in sources() for number in numbers for scale in (1, 100)}
+    quoted = [float(text) for text in re.findall(r"\d*\.\d+", result) if len(text.replace(".", "")) > 2]
+    repeated = [value for value in quoted if any(value == pytest.approx(one, abs=1e-9) for one in published)]
+    assert not repeated or not result.startswith("not ")
+
+
+def test_published_accuracies_are_those_of_the_catalog():
+    for _, numbers in sources():
+        for number in numbers:
+            name = {**number.same, **number.at}.get("model")
+            if number.job == "evaluate accuracy":
+                listed = getattr(CATALOG[name], number.entry)
+                assert number.value == pytest.approx(listed / 100, abs=5e-5)
 
 
 def test_there_are_presets():

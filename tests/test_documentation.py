@@ -20,6 +20,8 @@ from support.packages import require_package
 
 from sparseshape_jax.cli import Job
 from sparseshape_jax.jobs import console
+from sparseshape_jax.report.claims import claims
+from sparseshape_jax.report.published import sources
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md"])
@@ -141,6 +143,17 @@ def test_notebooks_become_pages(tmp_path):
     assert "```python\n1 + 1\n```\n\n```text\nprinted\n```\n\n```text\n2\n```" in text
     assert 'src="data:image/png;base64,iVBORw0K"' in text
     assert "<Figure>" not in text
+
+
+def test_published_numbers_become_a_page():
+    require_package("mkdocs")
+    text = runpy.run_path(str(DOCS / "published.py"))["markdown"]()
+    for source, numbers in sources():
+        assert f"## {source.name}" in text
+        for number in numbers:
+            assert f"| {number.label} | {number.value} |" in text
+    for claim in claims():
+        assert claim.text in text
 
 
 @pytest.mark.slow

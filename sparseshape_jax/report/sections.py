@@ -110,6 +110,8 @@ TABLES: Mapping[str, Table] = {
             *("half_iou", "half_rank_correlation", "chance_iou"),
         )
     ),
+    "evaluate frequency adcs": Table(("class", "n", "band_1", "band_2", "band_3", "band_4")),
+    "evaluate frequency bands": Table(("class", "band", "n", "accuracy", "accuracy_without", "accuracy_alone")),
     "evaluate frequency test": Table(
         ("class", "share", "n", "kept_share", "tpr", "control_tpr", "fpr", "control_fpr", "tpr_unfiltered", "chosen_on")
     ),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from sparseshape_jax.jobs.reproduce import process
 from sparseshape_jax.jobs.reproduce.config import DATA, ReproduceConfig
 from sparseshape_jax.jobs.reproduce.plan import SCRIPTS, plan
 from sparseshape_jax.jobs.reproduce.sections import parse_sections, read_sections
+from sparseshape_jax.report.claims import claims
+from sparseshape_jax.report.published import sources
+from sparseshape_jax.report.runs import Run, found_in, read_runs
 from sparseshape_jax.report.sections import OTHERS, section_of
 
 PRESETS = ("cpu", "accelerator")
@@ -279,6 +283,28 @@ def test_every_section_of_the_small_preset_on_little_data(evaluate, reference_da
         assert one["title"] in page.text
         assert page.text.count(one["command"].split(" --")[0]) >= 1
     assert len(page.images) >= len(done)
+    check_names(read_runs([str(out)]).runs)
+
+
+def check_names(runs: Sequence[Run]) -> None:
+    """Published numbers and claims name entries that jobs write, and settings that they have."""
+
+    def there(job: str, name: str) -> bool:
+        return any(
+            name.partition(".")[0] in row or found_in(row, run, name) is not None
+            for run in runs
+            for row in run.rows
+            if run.job == job
+        )
+
+    sides = [
+        (claim.job, case, side) for claim in claims() for case in claim.cases for side in (case.higher, case.lower)
+    ]
+    named = [(job, (side.entry, *side.at, *case.alike, *case.units)) for job, case, side in sides]
+    named += [(number.job, (number.entry, *number.at, *number.same)) for _, numbers in sources() for number in numbers]
+    jobs = {run.job for run in runs}
+    assert {job for job, _ in named} <= jobs
+    assert [(job, name) for job, names in named for name in names if not there(job, name)] == []
 
 
 def little_data(data: Path, folder: Path) -> dict[str, Path]:
