@@ -159,7 +159,7 @@ def _mean_cell(places: Sequence[Place], entry: str) -> Cell:
     text = format_number(fmean(place.value for place in places))
     if len(places) == 1 and (interval := places[0].interval):
         text += f" ({format_number(interval[0])} to {format_number(interval[1])})"
-    return Cell(text, origin=" ".join(f"{place.run}:{place.row}:{entry}" for place in places))
+    return Cell(text, origin="|".join(f"{place.run}:{place.row}:{entry}" for place in places))
 
 
 def _section_part(section: Section, found: Found, parts: Sequence[RunPart]) -> SectionPart:

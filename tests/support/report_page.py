@@ -61,7 +61,7 @@ def check_page(page: Page, folders: Sequence[Path]) -> None:
     """
     read = {index: json.loads((folder / "results.json").read_text())["rows"] for index, folder in enumerate(folders)}
     for origins, text in page.cells.items():
-        places = [origin.split(":") for origin in origins.split()]
+        places = [origin.split(":") for origin in origins.split("|")]
         values = [read[int(run)][int(row)][entry] for run, row, entry in places]
         assert text.split(" (")[0] == format_number(values[0] if len(values) == 1 else sum(values) / len(values))
     assert all(image["src"].startswith("data:image/") and image["alt"] for image in page.images)
