@@ -5,6 +5,7 @@ the job runs, so that `--help` answers at once.
 """
 
 import contextlib
+import difflib
 import json
 import os
 import re
@@ -111,8 +112,14 @@ class _Parser(ArgumentParser):
         if self.chosen:  # the outermost parser calls --seed of paint paint.seed
             message = re.sub(rf"\b{re.escape('.'.join(self.chosen))}\.(\w+)", self._as_typed, message)
         command = " ".join((self.prog.replace("[options] ", ""), *self.chosen))
-        _fail(_bad_input(ex) or f"{message}; see {command} --help")
+        _fail(_bad_input(ex) or f"{message}{self._suggestion(message)}; see {command} --help")
         raise SystemExit(2)
+
+    def _suggestion(self, message: str) -> str:
+        unknown = re.match(r"unrecognized arguments: (--[\w.]+)", message)
+        options = [option for action in self._actions for option in action.option_strings]
+        close = difflib.get_close_matches(unknown[1], options, n=1, cutoff=0.7) if unknown else ()
+        return f" (did you mean {close[0]}?)" if close else ""
 
     def _as_typed(self, found: re.Match[str]) -> str:
         return found[1] if found[1] in ("job", *self.positionals) else f"--{found[1]}"

@@ -242,7 +242,8 @@ def test_print_config_reads_back(run, tmp_path):
         (["move"], "required: room, pieces, --van; see .*move --help"),
         (["move", "attic", "--van", "red"], "required: pieces"),
         (["move", "attic", "chair"], "required: --van; see .*move --help"),
-        (["paint", "--sed", "1"], "unrecognized arguments: --sed 1; see .*paint --help"),
+        (["paint", "--sed", "1"], r"unrecognized arguments: --sed 1 \(did you mean --seed\?\); see .*paint --help"),
+        (["paint", "--knit", "1"], "unrecognized arguments: --knit 1; see .*paint --help"),
         (["paint", "--see", "1"], "unrecognized arguments: --see 1"),  # short for nothing
         (["paint", "north"], "unrecognized arguments: north"),
         (["paint", "--ladder"], "--ladder: expected one argument"),

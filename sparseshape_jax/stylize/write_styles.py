@@ -13,6 +13,10 @@ from sparseshape_jax.stylize.procedural import numbered, procedural_style
 from sparseshape_jax.stylize.style_images import file_name
 
 
+TOGETHER = 16
+"""So many styles are made, then entered into the results: what a killed run may have to make again."""
+
+
 def run(config: StylesConfig) -> list[Row]:
     """Write the styles that are not there yet as `<kind>-<seed>.png` into `config.out`.
 
@@ -38,8 +42,13 @@ def run(config: StylesConfig) -> list[Row]:
         return row is not None and (path := results.folder / row["file"]).is_file() and sha256(path) == row["sha256"]
 
     missing = [style for style in styles if not is_there(style)]
-    with ThreadPoolExecutor() as pool:
-        made = list(tqdm(pool.map(make, missing), total=len(missing), unit="style", disable=not missing))
-    results.add_all(made)
+    output.remove_leftovers(results.folder)
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(total=len(missing), unit="style", disable=not missing) as progress,
+    ):
+        for start in range(0, len(missing), TOGETHER):
+            results.add_all(pool.map(make, missing[start : start + TOGETHER]))
+            progress.update(len(missing[start : start + TOGETHER]))
     print(f"{config.out}: {len(styles)} styles, {len(missing)} of them new")
     return results.finish()

@@ -95,7 +95,7 @@ FLAGS = {
     "--topk.blend 2": r"blend is 2.0; it must be in \[0, 1\]",
     "--batch_size 0": "batch_size is 0; it must be at least 1",
     "--seed -1": "seed is -1; it must be at least 0",
-    "--fractoins 0.5": r"unrecognized arguments: --fractoins 0.5; see .*shape-bias --help",
+    "--fractoins 0.5": r"arguments: --fractoins 0.5 \(did you mean --fractions\?\); see .*shape-bias --help",
     "--config missing.yaml": r"--config: File does not exist: .*missing\.yaml",
     "--config misspelt.yaml": "'shape-bias' does not accept option 'batchsize'",
     "--out painted.py": r"cannot write to the output folder painted\.py \(File exists\).*--out",
