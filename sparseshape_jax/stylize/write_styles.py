@@ -12,7 +12,6 @@ from sparseshape_jax.stylize.config import StylesConfig
 from sparseshape_jax.stylize.procedural import numbered, procedural_style
 from sparseshape_jax.stylize.style_images import file_name
 
-
 TOGETHER = 16
 """So many styles are made, then entered into the results: what a killed run may have to make again."""
 
