@@ -61,6 +61,12 @@ STUBS = """
   source: Somebody 2023, Section 4
   job: synthesize knitting
   presets: {cpu: {minutes: 1}}
+- name: crochet
+  title: What needs a package that is not there
+  source: Somebody 2023, Section 4
+  job: synthesize styles
+  extra: {yarn: crochet_hooks}
+  presets: {cpu: {minutes: 1}}
 - name: purling
   title: What needs its results
   source: Somebody 2023, Section 4
@@ -159,16 +165,17 @@ def test_what_can_run_is_run_and_the_rest_is_on_the_page(evaluate, stubs, tmp_pa
     out = tmp_path / "out"
     first = evaluate("reproduce", "--out", out)
     assert first.status == 1
-    assert first.err.strip() == "1 of 5 sections failed: broken; the page says why"
+    assert first.err.strip() == "1 of 6 sections failed: broken; the page says why"
     lines = first.out.splitlines()
-    assert lines[0] == "5 sections, 1 lack data; about 2 min on two idle cores"
-    assert lines[1].startswith("[1/5] styles/dots: Styles of kind dots, about 6 s … done in ")
-    assert lines[3] == "[3/5] stylized: skipped, needs images of ImageNet's classes; give --data DIR"
+    assert lines[0] == "6 sections, 2 lack data or a package; about 2 min on two idle cores"
+    assert lines[1].startswith("[1/6] styles/dots: Styles of kind dots, about 6 s … done in ")
+    assert lines[3] == "[3/6] stylized: skipped, needs images of ImageNet's classes; give --data DIR"
     assert "failed in" in lines[4]
     assert "count is 0; it must be from 1 to 100,000; see" in lines[4]
-    assert lines[5] == "[5/5] after: skipped, needs the results of broken"
+    assert lines[5] == "[5/6] after: skipped, needs the results of broken"
     found = outcomes(out)
-    assert [one["status"] for one in found.values()] == ["done", "done", "skipped", "failed", "skipped"]
+    assert [one["status"] for one in found.values()] == ["done", "done", "skipped", "failed", "skipped", "skipped"]
+    assert found["crochet"]["why"] == 'needs another package; pip install "sparseshape-jax[yarn]"'
     assert found["broken"]["log"].startswith("error: count is 0")
     assert found["styles/dots"]["command"] == (
         f"sparseshape synthesize styles --count 1 --size 8 --kinds dots --out {out / 'styles/dots'}"
@@ -181,7 +188,8 @@ def test_what_can_run_is_run_and_the_rest_is_on_the_page(evaluate, stubs, tmp_pa
     before = (out / "styles/dots/results.json").stat().st_mtime_ns
     second = evaluate("reproduce", "--out", out)
     assert second.status == 1
-    assert second.out.splitlines()[0] == "5 sections, 2 are done, 1 lack data; about 2 min on two idle cores"
+    expected = "6 sections, 2 are done, 2 lack data or a package; about 2 min on two idle cores"
+    assert second.out.splitlines()[0] == expected
     assert second.out.count("done before") == 2
     assert (out / "styles/dots/results.json").stat().st_mtime_ns == before
 

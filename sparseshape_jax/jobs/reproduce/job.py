@@ -130,7 +130,7 @@ def _print_of(one: Planned) -> str:
 def _estimate(config: ReproduceConfig, planned: Sequence[Planned], left: Sequence[Planned], runnable: int) -> str:
     minutes = sum(one.section.minutes for one in left)
     done = f", {runnable - len(left)} are done" if runnable > len(left) else ""
-    skipped = f", {len(planned) - runnable} lack data" if runnable < len(planned) else ""
+    skipped = f", {len(planned) - runnable} lack data or a package" if runnable < len(planned) else ""
     machine = "two idle cores" if config.preset == "cpu" else "one GPU, which is a guess"
     return f"{len(planned)} sections{done}{skipped}; about {_time(minutes)} on {machine}"
 

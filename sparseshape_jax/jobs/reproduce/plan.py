@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ def _lacks(section: Section, data: Mapping[str, Sequence[str]], planned: Mapping
     if missing:
         what = " and ".join(DATA[name] for name in missing)
         return f"needs {what}; give {' '.join(f'--{name} DIR' for name in missing)}"
+    for extra, module in section.extra.items():
+        if find_spec(module) is None:
+            return f'needs another package; pip install "sparseshape-jax[{extra}]"'
     for needed in section.sections:
         if planned[needed].lacks:
             return planned[needed].lacks

@@ -35,6 +35,8 @@ class Section:
     """Names of sections that must be done before, besides those that settings name."""
     minutes: float
     """How long it is expected to take."""
+    extra: Mapping[str, str]
+    """An extra that it needs, and the module that it brings."""
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -87,6 +89,7 @@ def _section(entry: Mapping[str, Any], preset: Preset) -> Section:
         optional=frozenset((*entry.get("optional", ()), *own.get("optional", ()))),
         after=tuple(entry.get("after", ())),
         minutes=own["minutes"],
+        extra=entry.get("extra", {}),
     )
 
 
