@@ -109,9 +109,10 @@ def check(claim: Claim, runs: Sequence[Run]) -> list[Finding]:
 
 def _findings(case: Case, job: str, runs: Sequence[Run]) -> Iterator[Finding]:
     higher, lower = (_places(side, case, job, runs) for side in (case.higher, case.lower))
+    one_for_all = bool(case.units) and all(name in case.lower.at for name in case.units)
     for alike, ours in higher.items():
         theirs = lower.get(alike, {})
-        if len(theirs) == 1 < len(ours):
+        if one_for_all and theirs:
             theirs = dict.fromkeys(ours, *theirs.values())
         units = [unit for unit in ours if unit in theirs]
         if not units:

@@ -81,6 +81,9 @@ def test_several_units_are_judged_by_the_interval_of_their_mean_difference(tmp_p
     # A seed that only one side has does not count.
     (other,) = found(tmp_path / "more", claim(units=["seed"]), *runs, ([row("top", 0.9)], {"seed": 3}))
     assert len(other.higher) == 3
+    (single,) = found(tmp_path / "one", claim(units=["seed"]), *runs[:4])
+    assert [place.value for place in (*single.higher, *single.lower)] == [0.5, 0.4]
+    assert single.verdict == "yes, but no interval"
 
 
 def test_equal_differences_have_no_spread(tmp_path):
@@ -91,8 +94,9 @@ def test_equal_differences_have_no_spread(tmp_path):
 def test_several_rows_are_compared_with_a_single_one(tmp_path):
     people = [row("person", value, observer=f"subject-{index}") for index, value in enumerate((0.9, 0.95, 0.99))]
     higher = Side("people", "shape_bias", {"observer": "subject-*"})
+    lower = Side("net", "shape_bias", {"observer": "net"})
     rows = [*people, row("all", 0.3, observer="net")]
-    (one,) = found(tmp_path, claim(higher=higher, units=["observer"]), (rows, {}))
+    (one,) = found(tmp_path, claim(higher=higher, lower=lower, units=["observer"]), (rows, {}))
     assert len(one.higher) == 3
     assert [place.value for place in one.lower] == [0.3]
     assert one.verdict == "yes"
