@@ -23,7 +23,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def markdown() -> str:
     """All claims, and all numbers by source."""
-    listed = [f"- {claim.text} *{claim.source}; {_command(claim.job)}*" for claim in claims()]
+    listed = [f"- {claim.text} *{claim.source}; `{claim.job}`*" for claim in claims()]
     parts = [OPENING, "## Claims", "\n".join(listed)]
     for source, numbers in sources():
         parts += [_source(source), *_tables(numbers)]
@@ -42,10 +42,5 @@ def _tables(numbers: tuple[PublishedNumber, ...]) -> Iterator[str]:
         rows = [f"| {one.label} | {one.value} |" for one in group]
         head = f"| {quantity} ({unit}) | |\n|---|---|"
         yield (
-            f"{setting[0].upper()}{setting[1:].strip()}. Compared with rows of {_command(job)}.\n\n{head}\n"
-            + "\n".join(rows)
+            f"{setting[0].upper()}{setting[1:].strip()}. Compared with rows of `{job}`.\n\n{head}\n" + "\n".join(rows)
         )
-
-
-def _command(job: str) -> str:
-    return f"`{job}`"

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, Literal, TypeGuard
 
 import yaml
@@ -22,6 +23,7 @@ from sparseshape_jax.report.runs import Run, found_in
 from sparseshape_jax.report.sections import shown
 from sparseshape_jax.results import Row
 
+Names = tuple[str, ...]
 Verdict = Literal["yes", "no", "not clear", "yes, but no interval", "no, but no interval"]
 
 
@@ -123,9 +125,6 @@ def _findings(case: Case, job: str, runs: Sequence[Run]) -> Iterator[Finding]:
         yield Finding(case, what, first, second, *_judge(pairs, case.units[0] if case.units else ""))
 
 
-Names = tuple[str, ...]
-
-
 def _places(side: Side, case: Case, job: str, runs: Sequence[Run]) -> dict[Names, dict[Names, Place]]:
     """The rows of a side, by what is alike and by unit; of several of a kind, the first."""
     found: dict[Names, dict[Names, Place]] = {}
@@ -157,9 +156,10 @@ def _interval(row: Row, entry: str, share_of: str | None) -> tuple[float, float]
     interval = row.get(f"{entry}_ci95")
     if isinstance(interval, list) and len(interval) == 2 and all(map(_is_number, interval)):
         return interval[0], interval[1]
-    if share_of is None or not row.get(share_of):
+    n = row.get(share_of) if share_of else None
+    if not isinstance(n, int) or n < 1 or not 0 <= row[entry] <= 1:
         return None
-    found = stats.binomtest(round(row[entry] * row[share_of]), row[share_of]).proportion_ci(method="wilson")
+    found = stats.binomtest(round(row[entry] * n), n).proportion_ci(method="wilson")
     return float(found.low), float(found.high)
 
 
@@ -181,10 +181,8 @@ def _judge(pairs: Sequence[tuple[Place, Place]], unit: str) -> tuple[Verdict, st
 
 def _mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """The 95 % interval of the mean, by Student's t."""
-    if len(set(values)) == 1:
-        return values[0], values[0]
-    found = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
-    return float(found.low), float(found.high)
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
 
 
 def _plural(unit: str) -> str:

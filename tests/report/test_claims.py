@@ -91,6 +91,12 @@ def test_equal_differences_have_no_spread(tmp_path):
     assert found(tmp_path, claim(units=["seed"]), (rows, {}))[0].verdict == "yes"
 
 
+@pytest.mark.parametrize(("value", "n"), [(1.5, 10), (0.5, 0), (0.5, "many"), (0.5, None)])
+def test_what_is_no_share_has_no_interval(value, n, tmp_path):
+    (one,) = found(tmp_path, claim(share_of="n"), ([row("top", value, n=n), row("all", 0.3, n=n)], {}))
+    assert one.verdict == "yes, but no interval"
+
+
 def test_several_rows_are_compared_with_a_single_one(tmp_path):
     people = [row("person", value, observer=f"subject-{index}") for index, value in enumerate((0.9, 0.95, 0.99))]
     higher = Side("people", "shape_bias", {"observer": "subject-*"})
