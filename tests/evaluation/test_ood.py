@@ -92,6 +92,7 @@ def test_accuracy_and_likeness_to_people(evaluate, data, tmp_path):
     assert found["humans", "edge", None]["error_consistency"] == 1
     mean = found["painted_network", "all", None]
     assert (mean["sets"], mean["accuracy"]) == (2, 0.625)
+    assert [mean[name] for name in ("model", "fraction", "keep")] == [edge["model"], 1.0, "all"]
     lines = {(line["group"], line["observer"]): line for line in table(out / "benchmark.csv")}
     assert lines["all", "painted_network"]["sets"] == "contrast edge"
     assert float(lines["all", "painted_network"]["ood_accuracy"]) == 0.625
