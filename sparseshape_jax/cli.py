@@ -117,8 +117,10 @@ class _Parser(ArgumentParser):
 
     def _suggestion(self, message: str) -> str:
         unknown = re.match(r"unrecognized arguments: (--[\w.]+)", message)
+        if unknown is None:
+            return ""
         options = [option for action in self._actions for option in action.option_strings]
-        close = difflib.get_close_matches(unknown[1], options, n=1, cutoff=0.7) if unknown else ()
+        close = difflib.get_close_matches(unknown[1], options, n=1, cutoff=0.7)
         return f" (did you mean {close[0]}?)" if close else ""
 
     def _as_typed(self, found: re.Match[str]) -> str:

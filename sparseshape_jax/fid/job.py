@@ -152,6 +152,7 @@ def _side(config: FidConfig, network: FeatureNetwork, source: Source, size: int 
 
 def _with_settings(row: Row, config: FidConfig, network: FeatureNetwork, fake: Source, size: int | None) -> Row:
     notes = list(row.pop("warnings"))
+    generator = {} if fake.size is None else fake.facts()
     if config.protocol == "paper" and fake.size is None:
         notes.append(
             f"{fake.name} has stored images, so what a generator puts out beyond [-1, 1] is gone, which protocol paper"
@@ -165,7 +166,7 @@ def _with_settings(row: Row, config: FidConfig, network: FeatureNetwork, fake: S
         "weights": network.sha256,
         "dimension": network.dimension,
         "size": size,
-        **{name: fact for name, fact in fake.facts().items() if name == "top_k"},
+        **({"top_k": generator["top_k"]} if "top_k" in generator else {}),
         "seed": None if fake.size is None else config.seed,
         "warnings": notes,
     }

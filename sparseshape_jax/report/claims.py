@@ -14,12 +14,12 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import yaml
 from scipy import stats
 
-from sparseshape_jax.report.runs import Run, found_in
+from sparseshape_jax.report.runs import Run, found_in, interval_of, is_number
 from sparseshape_jax.report.sections import shown
 from sparseshape_jax.results import Row
 
@@ -129,20 +129,15 @@ def _places(side: Side, case: Case, job: str, runs: Sequence[Run]) -> dict[Names
     """The rows of a side, by what is alike and by unit; of several of a kind, the first."""
     found: dict[Names, dict[Names, Place]] = {}
     for index, run in enumerate(runs):
-        positions = {id(row): position for position, row in enumerate(run.rows)}
         for row in shown(run.job, run.rows)[1] if run.job == job else ():
             fits = all(_fits(found_in(row, run, name), want) for name, want in side.at.items())
             value = row.get(side.entry)
-            if not fits or not _is_number(value):
+            if not fits or not is_number(value):
                 continue
             alike, unit = (tuple(str(found_in(row, run, name)) for name in names) for names in (case.alike, case.units))
-            place = Place(index, positions[id(row)], value, _interval(row, side.entry, case.share_of))
+            place = Place(index, run.positions[id(row)], value, _interval(row, side.entry, case.share_of))
             found.setdefault(alike, {}).setdefault(unit, place)
     return found
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _fits(found: object, want: object) -> bool:
@@ -153,9 +148,8 @@ def _fits(found: object, want: object) -> bool:
 
 def _interval(row: Row, entry: str, share_of: str | None) -> tuple[float, float] | None:
     """The 95 % interval that a row brings, or Wilson's if the number is a share."""
-    interval = row.get(f"{entry}_ci95")
-    if isinstance(interval, list) and len(interval) == 2 and all(map(_is_number, interval)):
-        return interval[0], interval[1]
+    if interval := interval_of(row, entry):
+        return interval
     n = row.get(share_of) if share_of else None
     if not isinstance(n, int) or n < 1 or not 0 <= row[entry] <= 1:
         return None

@@ -17,7 +17,7 @@ from sparseshape_jax.report.claims import Claim, Finding, Place, check, claims
 from sparseshape_jax.report.outcomes import Outcome
 from sparseshape_jax.report.pictures import Picture, picture
 from sparseshape_jax.report.published import Comparison, PublishedNumber, compare, sources
-from sparseshape_jax.report.runs import Found, Run
+from sparseshape_jax.report.runs import Found, Run, interval_of
 from sparseshape_jax.report.sections import OTHERS, SECTIONS, Section, section_of, shown
 from sparseshape_jax.results import Row
 
@@ -111,7 +111,7 @@ def render(title: str, found: Found, out: Path, most_rows: int) -> dict[str, str
     groups = [group for part in sections for group in (*part.same, *part.other)]
     used = {id(first.found.number.source) for first, _ in groups}
     anchors = {part.run.title: part.anchor for part in parts if part.run.title}
-    checked = [(claim, _checked(claim, parts)) for claim in claims()]
+    checked = [(claim, _checked(claim, found.runs, parts)) for claim in claims()]
     facts: dict[str, Any] = {
         "title": title,
         "claims": [(claim, own) for claim, own in checked if own],
@@ -142,7 +142,7 @@ def _environment(*, autoescape: bool) -> Environment:
     return found
 
 
-def _checked(claim: Claim, parts: Sequence[RunPart]) -> list[Checked]:
+def _checked(claim: Claim, runs: Sequence[Run], parts: Sequence[RunPart]) -> list[Checked]:
     return [
         Checked(
             found,
@@ -150,15 +150,14 @@ def _checked(claim: Claim, parts: Sequence[RunPart]) -> list[Checked]:
             _mean_cell(found.lower, found.case.lower.entry),
             parts[found.higher[0].run],
         )
-        for found in check(claim, [part.run for part in parts])
+        for found in check(claim, runs)
     ]
 
 
 def _mean_cell(places: Sequence[Place], entry: str) -> Cell:
     """The mean of numbers, or a single one with its interval."""
-    text = format_number(fmean(place.value for place in places))
-    if len(places) == 1 and (interval := places[0].interval):
-        text += f" ({format_number(interval[0])} to {format_number(interval[1])})"
+    interval = places[0].interval if len(places) == 1 else None
+    text = _with_interval(fmean(place.value for place in places), interval)
     return Cell(text, origin="|".join(f"{place.run}:{place.row}:{entry}" for place in places))
 
 
@@ -193,8 +192,10 @@ def _groups(compared: Iterable[Compared]) -> list[tuple[Compared, Sequence[Compa
 
 def _run_part(index: int, run: Run, runs: Sequence[Run], out: Path, most_rows: int) -> RunPart:
     columns, rows = shown(run.job, run.rows)
-    places = {id(row): position for position, row in enumerate(run.rows)}
-    lines = [[_cell(row, name, f"{index}:{places[id(row)]}", run, out) for name in columns] for row in rows[:most_rows]]
+    lines = [
+        [_cell(row, name, f"{index}:{run.positions[id(row)]}", run, out) for name in columns]
+        for row in rows[:most_rows]
+    ]
     columns = [name.replace("_", " ") for name in columns]
     if 0 < len(lines) <= FEW_ROWS and len(columns) > MANY_COLUMNS:
         columns, lines = _transposed(columns, lines)
@@ -239,11 +240,12 @@ def _cell(row: Row, name: str, origin: str, run: Run, out: Path) -> Cell:
     if isinstance(value, bool) or not isinstance(value, int | float):
         link = row.get("records") if name == "observer" else None
         return Cell(_words(value), link=_link(run.folder / link, out) if isinstance(link, str) else None)
-    text = format_number(value)
-    interval = row.get(f"{name}_ci95")
-    if isinstance(interval, list) and len(interval) == 2 and all(isinstance(end, int | float) for end in interval):
-        text += f" ({format_number(interval[0])} to {format_number(interval[1])})"
-    return Cell(text, origin=f"{origin}:{name}")
+    return Cell(_with_interval(value, interval_of(row, name)), origin=f"{origin}:{name}")
+
+
+def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
+    ends = f" ({format_number(interval[0])} to {format_number(interval[1])})" if interval else ""
+    return format_number(value) + ends
 
 
 def _words(value: object) -> str:

@@ -1,10 +1,12 @@
 """Reading result folders: what a run measured, with which settings, and whether it is complete."""
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from sparseshape_jax.errors import InputError
 from sparseshape_jax.output import read_json
@@ -37,6 +39,11 @@ class Run:
     """What the run left out, and why."""
     complete: bool
     """The run came to its end: it wrote summary.csv."""
+
+    @cached_property
+    def positions(self) -> Mapping[int, int]:
+        """The position of each row, by the row's identity."""
+        return {id(row): position for position, row in enumerate(self.rows)}
 
     @property
     def command(self) -> str:
@@ -108,7 +115,7 @@ def _result_folders(folder: Path) -> Iterator[Path]:
     elif (folder / "config.yaml").is_file():
         raise InputError(f"{folder} has settings but no results yet; run its command again to complete it")
     else:
-        raise InputError(f"{folder} has no {RESULTS}, and no folder in it has one")
+        raise InputError(f"{folder} has no {RESULTS}, and no folder in it has one; give the --out of a run")
 
 
 def _read(folder: Path, name: str, title: str) -> Run:
@@ -147,6 +154,19 @@ def found_in(row: Row, run: Run, name: str) -> Any:
         else:
             return None
     return found
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether an entry of a row is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def interval_of(row: Row, entry: str) -> tuple[float, float] | None:
+    """The 95 % interval that a row brings for an entry, if it does."""
+    interval = row.get(f"{entry}_ci95")
+    if isinstance(interval, list) and len(interval) == 2 and all(map(is_number, interval)):
+        return interval[0], interval[1]
+    return None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -47,7 +47,7 @@ def run(config: StylesConfig) -> list[Row]:
         tqdm(total=len(missing), unit="style", disable=not missing) as progress,
     ):
         for start in range(0, len(missing), TOGETHER):
-            results.add_all(pool.map(make, missing[start : start + TOGETHER]))
-            progress.update(len(missing[start : start + TOGETHER]))
+            made = results.add_all(pool.map(make, missing[start : start + TOGETHER]))
+            progress.update(len(made))
     print(f"{config.out}: {len(styles)} styles, {len(missing)} of them new")
     return results.finish()

@@ -1,10 +1,8 @@
 """evaluate.py fid with generators: runs, their files, and .pth of the authors' code."""
 
-import json
-
 import numpy as np
 import pytest
-from support.commands import command, refused, rows
+from support.commands import command, log_of, refused, rows
 
 DISTANCE = "vgg16-fid@64"
 WARNINGS = ("fewer than 2,048", "do not compare", "takes KID subsets")
@@ -21,8 +19,7 @@ def evaluate(capsys):
 
 
 def test_a_run_is_measured_as_in_training(trained, evaluate, pictures, tmp_path):
-    logged = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
-    measured = [row[DISTANCE] for row in logged if row["kind"] == "eval"]
+    measured = [row[DISTANCE] for row in log_of(trained) if row["kind"] == "eval"]
     given = ("--real", pictures, "--features", "vgg16", "--count", "10", "--out")
     for fake, value in ((trained, min(measured[1:])), (trained / "last.safetensors", measured[-1])):
         done = evaluate("fid", "--fake", fake, *given, tmp_path / fake.name)
